@@ -330,7 +330,7 @@ def containers(session: nox.Session) -> None:
 
 @nox.session
 def planted(session: nox.Session) -> None:
-    """Runs every method against every planted defect, into docs/design/planted.md; `-- NAME` runs one defect."""
+    """Runs every method against every planted defect, into docs/design/planted.md; `-- [--release] NAME`."""
     prepare(session, extras=EXTRAS, groups=["test"])
     session.run("python", "-m", "tests.planted", *session.posargs)
 

@@ -9,7 +9,9 @@ from harness.scenario import Scenario
 
 # Relative, because this package is `harness.chaos` in the wheel.
 from . import (
+    backup_and_restore_under_load,
     cancel_statements,
+    cleanup_under_load,
     demote_redis,
     evict_redis,
     exhaust_connections,
@@ -36,6 +38,7 @@ from . import (
     mixed_soak,
     occupy_redis,
     pause_worker,
+    poison_task_with_neighbours,
     read_only_postgres,
     restart_pgbouncer,
     restart_postgres,
@@ -46,6 +49,7 @@ from . import (
     sigterm_drain,
     stall_postgres,
     stall_redis,
+    startup_cleanup_with_live_pools,
     starve_workers,
     storm_deadlocks,
     terminate_backends,
@@ -95,6 +99,10 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             storm_deadlocks.SCENARIO,
             llm_endpoint.SCENARIO,
             jump_clock.SCENARIO,
+            cleanup_under_load.SCENARIO,
+            startup_cleanup_with_live_pools.SCENARIO,
+            poison_task_with_neighbours.SCENARIO,
+            backup_and_restore_under_load.SCENARIO,
             mixed_soak.SCENARIO,
             fail_over_redis.SCENARIO,
             fail_over_postgres.SCENARIO,

@@ -4,6 +4,7 @@
 """
 
 from harness.checkers.availability import availability
+from harness.checkers.backups import backups, beyond_backups, budget_per_restoration
 from harness.checkers.base import reads
 from harness.checkers.causality import causality
 from harness.checkers.delivery import Delivery, account, delivery
@@ -15,11 +16,13 @@ from harness.checkers.faults_injected import faults_injected
 from harness.checkers.fencing import fencing
 from harness.checkers.locks import locks
 from harness.checkers.nothing_left import nothing_left
+from harness.checkers.poison import poison
 from harness.checkers.priorities import priorities
 from harness.checkers.progress import progress
 from harness.checkers.recovery import recovery, resumption
 from harness.checkers.shutdown import shutdown
 from harness.checkers.standard import FEATURES, standard
+from harness.checkers.steady_state import steady_state
 from harness.checkers.transitions import transitions
 from harness.checkers.witnesses import witnesses
 
@@ -28,8 +31,11 @@ __all__ = [
     "Delivery",
     "account",
     "availability",
+    "backups",
+    "beyond_backups",
     "budget_per_fault",
     "budget_per_kill",
+    "budget_per_restoration",
     "causality",
     "delivery",
     "duplicates",
@@ -40,6 +46,7 @@ __all__ = [
     "fencing",
     "locks",
     "nothing_left",
+    "poison",
     "priorities",
     "progress",
     "reads",
@@ -47,6 +54,7 @@ __all__ = [
     "resumption",
     "shutdown",
     "standard",
+    "steady_state",
     "transitions",
     "witnesses",
 ]

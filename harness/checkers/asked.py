@@ -19,7 +19,7 @@ from harness.history.resumptions import promised_resumptions
 ASKED = "asked"
 """The name of the result that says that a run asked nothing but side checks."""
 
-SIDE_CHECKS = frozenset({"evidence", "faults", "availability", "causality", "exits", "evictions"})
+SIDE_CHECKS = frozenset({"evidence", "faults", "availability", "causality", "exits", "evictions", "steady"})
 """Checkers that say nothing about what became of the tasks: alone they are no verdict about a system."""
 
 
@@ -104,6 +104,11 @@ _QUESTIONS: Mapping[str, _Question] = {
         names=("recovers_within",),
         wanted="a time until an interrupted task begins again",
     ),
+    "steady": _Question(
+        promised=lambda made, taken: made.steady_within is not None and taken <= made.survives,
+        names=("steady_within",),
+        wanted="a time until tasks start as before",
+    ),
     "shutdown": _Question(
         promised=_ends_tasks,
         names=("sigterm",),
@@ -116,6 +121,11 @@ _QUESTIONS: Mapping[str, _Question] = {
     "exits": _field("exit_codes", "an exit code"),
     "witnesses": _left_behind(
         "records", "queue", wanted="records and a report of the queue's content that agree after {losses}"
+    ),
+    "poison": _Question(
+        promised=lambda made, _: made.most_crashes is not None,
+        names=("most_crashes",),
+        wanted="that a task whose workers die of it becomes a dead letter",
     ),
     "locks": _field("locks", "lock keys"),
     "priorities": _field("priorities", "priorities"),

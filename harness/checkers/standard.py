@@ -20,6 +20,7 @@ from harness.checkers.nothing_left import nothing_left
 from harness.checkers.priorities import priorities
 from harness.checkers.progress import progress
 from harness.checkers.recovery import recovery
+from harness.checkers.steady_state import steady_state
 from harness.checkers.transitions import transitions
 from harness.checkers.witnesses import witnesses
 
@@ -62,6 +63,7 @@ def standard(
         "locks": locks(minimum=int("locks" in uses)),
         "priorities": priorities(minimum=int("priorities" in uses)),
         "availability": availability(),
+        "steady": steady_state(),
     }
     if recovery_p99 is not None:
         checkers["recovery"] = recovery(None if recovery_p99 == "promised" else recovery_p99)

@@ -51,6 +51,20 @@ def transitions(*, allow_queued: bool = False) -> Checker:
     return check
 
 
+def illegal_paths(history: History) -> list[Counterexample]:
+    """The breaches of a store that was read while tasks run: those of `transitions` but that a task has not ended."""
+    found, known = logs(history), tasks(history)
+    breaches = [
+        *((subject, kind, why) for subject, rows in found.items() for kind, why in _breaches(rows, True)),
+        *((subject, "record", why) for subject, why in _disagreements(found, records(history))),
+    ]
+    return [
+        Counterexample(kind=kind, task=known[subject], why=why, more=_more(subject, found))
+        for subject, kind, why in breaches
+        if kind != "unfinished"
+    ]
+
+
 def _result(history: History, found: _Logs, activities: int, examples: list[Counterexample]) -> CheckResult:
     rows = sum(map(len, found.values()))
     illegal = len({example.more["activity"] for example in examples})

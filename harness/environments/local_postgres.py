@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from harness.environments import probe
@@ -178,6 +179,23 @@ def unprivileged() -> Credentials:
         return {}
     account = pwd.getpwnam("nobody")
     return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+
+
+def client_program(name: str) -> Path:
+    """A client program of Postgres, such as `pg_dump`: that of the wheel, else an installed one.
+
+    Raises `EnvironmentUnavailable`.
+    """
+    with suppress(EnvironmentUnavailable):
+        program = _wheel() / "bin" / name
+        if os.access(program, os.X_OK):
+            return program
+    found = shutil.which(name)
+    if found is None:
+        raise EnvironmentUnavailable(
+            f"There is no {name}. Run `pip install 'agentexec-harness[embedded]'`, or install the clients of Postgres."
+        )
+    return Path(found)
 
 
 def _wheel() -> Path:

@@ -21,6 +21,8 @@ The vocabulary of `f`, by the process that records it:
     postgres    transition  value: task, activity, fence, n, status, percentage, at   (the store's own log, at
                                    the end; percentage is null in entries without one)
     postgres    record      value: task, activity, status, attempt, fence (the store's final record of a task)
+    postgres    copy        value: of (transition, record or child), fault (its number), and the fields of that   (info;
+                                   what a restored backup holds)
     redis       queue       value: ready, leased, scheduled, parked, dead, known, held, orphans  (the content of the
                                    queue at the end; held names its activities that are not dead letters, orphans
                                    what it holds for no task and no worker)

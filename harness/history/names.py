@@ -35,6 +35,9 @@ INVARIANT = "invariant"
 DEADLOCKS = "deadlocks"
 """The `f` of the runner's operation that holds how many deadlocks the database had during the run."""
 
+COPY = "copy"
+"""The `f` of what a restored backup of the store holds: `of` is the `f` that it has in the store itself."""
+
 LOAD = "load"
 """The `f` of the runner's operations that hold the load of the run, and how late its generator was."""
 
@@ -50,6 +53,7 @@ VOCABULARY = frozenset(
         *("transition", "record", "queue"),
         *(
             PROMISES,
+            COPY,
             LEFT_OUT,
             BREAKDOWN,
             PHASE,

@@ -148,6 +148,8 @@ def open_context(
             queued_tasks=getattr(session, "queued_tasks", None),
             producers=produced,
             endpoint=served,
+            session=session,
+            witness=witness,
         )
         yield RunContext(
             faults=faults,

@@ -14,9 +14,11 @@ from unittest.mock import patch
 
 from harness.targets import agentexec_pool, body
 from tests.planted.defects import DEFECTS
+from tests.planted.defects.application import OF_SCENARIOS
 
 _NAME = os.environ.get("PLANTED_DEFECT")
-_for_good = DEFECTS[_NAME].planted() if _NAME else nullcontext()  # kept: at its end the edits would be undone
+# Kept: at its end the edits would be undone.
+_for_good = {**DEFECTS, **OF_SCENARIOS}[_NAME].planted() if _NAME else nullcontext()
 _for_good.__enter__()
 
 _perform = body.perform

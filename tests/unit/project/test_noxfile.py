@@ -15,6 +15,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import chaos
+from harness.faults.backup import BackUp, RestoreBackup
+from harness.faults.chores import CleanUp
 from harness.faults.held_state import HoldState
 from harness.scenario import RELEASE, SMOKE, SOAK
 
@@ -33,6 +35,8 @@ BY_HAND = {
     "queues",
     "peers",
 }
+
+BY_CONNECTION = (HoldState, CleanUp, BackUp, RestoreBackup)
 
 
 @cache
@@ -78,14 +82,14 @@ def test_the_noxfile_has_the_sessions_of_ci_and_those_run_by_hand() -> None:
 
 
 def test_every_scenario_that_strikes_a_server_itself_also_runs_in_containers() -> None:
-    """What holds a server in a state does it by a connection, which is the same on every backend."""
+    """What works through a connection is the same on every backend."""
     striking = {
         name
         for name, one in chaos.SCENARIOS.items()
         if one.own_servers
         and not one.proxied
         and one.topology is None
-        and not any(isinstance(fault, HoldState) for fault in one.faults)
+        and not any(isinstance(fault, BY_CONNECTION) for fault in one.faults)
     }
     chosen = set(noxfile().IN_CONTAINERS)
     assert striking < chosen < set(chaos.SCENARIOS)
