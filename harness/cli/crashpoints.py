@@ -34,7 +34,7 @@ FILE = "crashpoints.json"
 
 _BACKEND = "embedded"
 _SECONDS = 600
-_JOBS = 4
+_JOBS = 8
 _LEASE_SECONDS = 2.0
 
 
@@ -112,14 +112,15 @@ def _run(
             jobs=options.jobs,
             deadline=began + options.seconds,
             progress=progress,
-            on_row=lambda row: progress.step(row_text(row)),
+            on_row=lambda row: progress.step(f"{run.state()}: {row_text(row)}"),
         )
-        strikes = only or _listed(options, target, run)
-        if options.list:
-            for point in run.points:
-                print(one_line(f"{point.number or '-':>3}  {point.id}"))
-            return EXIT_VALID
-        rows = run.strike(strikes)
+        with run:
+            strikes = only or _listed(options, target, run)
+            rows = [] if options.list else run.strike(strikes)
+    if options.list:
+        for point in run.points:
+            print(one_line(f"{point.number or '-':>3}  {point.id}"))
+        return EXIT_VALID
     _report(options, target, rows, folder, time.monotonic() - began)
     return overall(rows).exit_code
 

@@ -230,14 +230,19 @@ class StrikeLane:
         Three pass, one after another, if anything was started or a process is `fresh`: connections are open then.
         """
         fresh |= self._start_producer()
+        fresh |= self.start_workers()
+        return [self._pass_one() for _ in range(_FRESH_TASKS if fresh else 1)]
+
+    def start_workers(self) -> bool:
+        """Start a pool if none has workers, or once the one that is stopping has ended; whether it was necessary."""
         for pool in self.pools.running():
             if pool.is_stopping and not pool.wait(self.settings.graceful_shutdown + _END_SECONDS):
                 pool.kill()
-        if not self._has_workers():
-            self.pools.kill()
-            self.pools.start()
-            fresh = True
-        return [self._pass_one() for _ in range(_FRESH_TASKS if fresh else 1)]
+        if self._has_workers():
+            return False
+        self.pools.kill()
+        self.pools.start()
+        return True
 
     def _pass_one(self) -> int:
         """Let one task pass, whatever others do; its number."""

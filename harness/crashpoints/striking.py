@@ -35,6 +35,7 @@ _SHORT_SECONDS = 1.0
 _CANCEL_SECONDS = 1.5
 _CALL_SECONDS = 40.0
 _LATE_LEASES = 1.25
+_OVERTAKE_LEASES = 1.5
 _MOST_LATE_SECONDS = 3.0
 _EMPTY_SECONDS = 2.0
 _POLL_SECONDS = 0.02
@@ -331,9 +332,12 @@ class Striker:
         """Wait until another run of a task has begun and waits at its gate, or until none will."""
         if crash.point.role == PRODUCER:
             return
+        self.lane.start_workers()
         gates = {gate_of(task.number) for task in tasks}
+        # Others may wait for what the dead process has locked, until its command arrives.
         self.lane.until(
-            lambda: any(one.gate in gates for one in self.lane.gates.waiting()), patience(self.lane)
+            lambda: any(one.gate in gates for one in self.lane.gates.waiting()),
+            _OVERTAKE_LEASES * self.lane.settings.lease,
         )
 
     def _kill(self, crash: CrashStrike, command: Command) -> bool:

@@ -16,7 +16,7 @@ from harness.errors import UsageError
 from harness.history.names import PROMISES
 from harness.history.promises import Loss, Promises, SigtermPromise
 from harness.targets.agentexec_target import TARGET
-from tests.support.histories import INFO, HistoryBuilder
+from tests.support.histories import FAIL, INFO, HistoryBuilder
 
 POINT = Point(
     life="plain", role="worker", service="redis", client="w", name="EVALSHA step.lua", occurrence=2, number=5
@@ -49,6 +49,20 @@ def test_a_second_run_is_shown_and_no_breach() -> None:
     again.logged(1, ("queued", 0, 0), ("running", 1, 0), ("running", 2, 0), ("complete", 2, 1))
     row = row_of(again.recorded(1, fence=2).queue())
     assert (row.verdict, row.outcome, row.runs) == (Verdict.VALID, "ran 2x", 2)
+
+
+def test_the_recorded_end_of_a_retry_is_no_interruption() -> None:
+    lane = HistoryBuilder().enqueued(1).began(1, by=12)
+    lane.op("worker-12", FAIL, "run", task=1, fence=1, error="it is asked for")
+    lane.ran(1, by=12, fence=2).effect(1, by=12, fence=2)
+    lane.op(
+        "nemesis", INFO, "killed-after", fault=7, phase="inject", kind="kill", loss="worker-killed", pids=[12]
+    )
+    lane.logged(
+        1, ("queued", 0, 0), ("running", 1, 0), ("queued", 1, 1), ("running", 2, 0), ("complete", 2, 1)
+    )
+    row = row_of(lane.recorded(1, fence=2).queue())
+    assert (row.verdict, row.outcome, row.why) == (Verdict.VALID, "once", "")
 
 
 def test_a_lost_task_is_lost() -> None:
