@@ -88,7 +88,11 @@ class ProcessProducer:
             folder=settings.folder,
             log=settings.history / "producer.log",
         )
-        self._client.call("open", _START_SECONDS, **given)
+        try:
+            self._client.call("open", _START_SECONDS, **given)
+        except TargetFailed:
+            self.close()
+            raise
 
     def submit(self, tasks: Sequence[TaskSpec]) -> list[Submission]:
         answers = self._client.call("submit", tasks=[asdict(task) for task in tasks])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -18,9 +19,10 @@ from typing import Self, TypeVar
 
 from harness.checkers.base import Verdict
 from harness.crashpoints.lane import LanePlace, LaneSettings, StrikeLane
-from harness.crashpoints.lives import LIVES, Life, Meanwhile
-from harness.crashpoints.points import PRODUCER, CrashKind, CrashRow, CrashStrike, Point
-from harness.crashpoints.striking import Striker, points_of
+from harness.crashpoints.listing import only_in_starts, points_of
+from harness.crashpoints.lives import LIVES, Life
+from harness.crashpoints.points import PRODUCER, CommandKind, CrashKind, CrashRow, CrashStrike, Point
+from harness.crashpoints.striking import Striker
 from harness.environments.base import Environment
 from harness.errors import FOREIGN_ERRORS, HarnessError, describe_error
 from harness.history import Recorder
@@ -45,6 +47,8 @@ class CrashpointsRun:
     on_row: Callable[[CrashRow], None]
     rows: list[CrashRow] = field(default_factory=list)
     points: list[Point] = field(default_factory=list)
+    seen: Counter[CommandKind] = field(default_factory=Counter)
+    """How many commands of each kind the lanes have sent that are closed."""
     _gauge: MachineGauge | None = None
     _free: list[StrikeLane] = field(default_factory=list)
     _stack: ExitStack = field(default_factory=ExitStack)
@@ -85,7 +89,7 @@ class CrashpointsRun:
         self._side_by_side(min(self.jobs, len(lives)), list_some)
         if self._errors:
             raise self._errors[0]
-        self.points = [point for life in lives for point in found[life.name]]
+        self.points = only_in_starts([point for life in lives for point in found[life.name]])
         return self.points
 
     def strike(self, strikes: Sequence[CrashStrike]) -> list[CrashRow]:
@@ -142,7 +146,7 @@ class CrashpointsRun:
             finally:
                 for row in striker.remaining(max(striker.reserve, self.deadline - time.monotonic())):
                     self._add(row)
-                lane.close()
+                self._close(lane)
 
     def _strike(self, striker: Striker, crash: CrashStrike) -> None:
         if crash.kind.kills and crash.point.role == PRODUCER and not striker.lane.can_kill_producer:
@@ -175,7 +179,12 @@ class CrashpointsRun:
 
     def _close_one(self) -> None:
         if lane := self._free_lane():
-            lane.close()
+            self._close(lane)
+
+    def _close(self, lane: StrikeLane) -> None:
+        with self._lock:
+            self.seen += lane.kinds()
+        lane.close()
 
     def _lane(self) -> StrikeLane:
         with self._lock:
@@ -193,12 +202,12 @@ class CrashpointsRun:
 
 
 def all_strikes(points: Sequence[Point], kinds: Sequence[CrashKind] = tuple(CrashKind)) -> list[CrashStrike]:
-    """Each kind of strike at each point; in a life in which something happens meanwhile, no command arrives late."""
+    """Each kind of strike at each point, as far as its life has it."""
     return [
         CrashStrike(point=point, kind=kind)
         for point in points
         for kind in kinds
-        if kind is not CrashKind.KILLED_LATE or LIVES[point.life].meanwhile is Meanwhile.NOTHING
+        if kind not in LIVES[point.life].left_out
     ]
 
 
