@@ -10,6 +10,7 @@ from harness.scenario import Scenario
 # Relative, because this package is `harness.chaos` in the wheel.
 from . import (
     cancel_statements,
+    cut_network,
     demote_redis,
     evict_redis,
     exhaust_connections,
@@ -35,6 +36,7 @@ from . import (
     rotate_redis_password,
     scale_to_zero,
     sigterm_drain,
+    slow_network,
     stall_postgres,
     stall_redis,
     starve_workers,
@@ -61,6 +63,8 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             restart_postgres.SCENARIO,
             terminate_backends.SCENARIO,
             lose_reply.SCENARIO,
+            slow_network.SCENARIO,
+            cut_network.SCENARIO,
             fill_redis.SCENARIO,
             evict_redis.SCENARIO,
             occupy_redis.SCENARIO,

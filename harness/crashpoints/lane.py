@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import psutil
-
 from harness.crashpoints.points import PRODUCER, ROLES, WORKER, CommandKind, stable_name
 from harness.crashpoints.producer import ClientOfAdapter, LaneProducer, ProcessProducer
 from harness.environments.base import WATCHING, Endpoints, Environment, Service
@@ -27,7 +25,7 @@ from harness.gate import GateKeeper
 from harness.history import OperationType, Recorder
 from harness.history.names import NEMESIS, PROMISES, RUNNER
 from harness.history.promises import Promises
-from harness.processes import descendants, is_alive, send
+from harness.processes import descendants, is_alive, ports, send
 from harness.run.gauge import MachineGauge
 from harness.run.kept_logs import record_clock
 from harness.run.patience import Movement, Patience
@@ -210,14 +208,14 @@ class StrikeLane:
         if role == PRODUCER:
             candidates = [(pid, None) for pid in self.producer.pids()]
         for pid, pool in candidates:
-            if port in _ports(pid):
+            if port in ports(pid):
                 return pid, pool
         return self._owner_that_starts(port)
 
     def _owner_that_starts(self, port: int) -> tuple[int, RunningPool | None] | None:
         """A process of a pool or a producer that is not up yet."""
         known = {pool.pid for pool in self.pools.running()}
-        found = (pid for pid in descendants(os.getpid()) if pid not in known and port in _ports(pid))
+        found = (pid for pid in descendants(os.getpid()) if pid not in known and port in ports(pid))
         return next(((pid, None) for pid in found), None)
 
     def unfinished(self) -> int:
@@ -321,13 +319,6 @@ class StrikeLane:
         if self._producer is not None:
             self._producer.close()
         self.pools.kill()
-
-
-def _ports(pid: int) -> set[int]:
-    try:
-        return {one.laddr.port for one in psutil.Process(pid).net_connections("tcp")}
-    except psutil.Error:
-        return set()
 
 
 def kill(pid: int) -> None:

@@ -102,11 +102,13 @@ class Wire:
         self._call(lambda: self._put(conditions, directions or tuple(Direction), of))
 
     def clear(self) -> None:
-        """End all conditions, and let clients connect again."""
+        """End all conditions and the connections that are half open, and let clients connect again."""
 
         def clear() -> None:
             self._cut = False
             self._rules.clear()
+            for link in [link for link in self._links if link.half_open]:
+                link.close()
             self._apply()
 
         self._call(clear)
