@@ -123,10 +123,10 @@ class Striker:
         nudge: list[int] = []
         try:
             if life.starts:
-                _wait_while(living, armed)
+                _wait_while(living, armed, _CALL_SECONDS)
             if armed.wait(_NUDGE_SECONDS) is None:
                 # A blocking read gets its reply with the next task.
-                nudge += self._nudge(living)
+                nudge += self._nudge(living, armed)
             command = armed.wait(_STRIKE_SECONDS)
             struck = command is not None and self._carry_out(crash, command, tasks)
         finally:
@@ -171,10 +171,10 @@ class Striker:
         """How many seconds a late reply is late: longer than a lease, so that others may take a task over."""
         return min(_LATE_LEASES * self.lane.settings.lease, _MOST_LATE_SECONDS)
 
-    def _nudge(self, living: threading.Thread) -> list[int]:
+    def _nudge(self, living: threading.Thread, armed: ArmedStrike) -> list[int]:
         """Submit one more task, unless the producer waits for an answer; its number."""
-        living.join(_STRIKE_SECONDS)
-        if living.is_alive():
+        _wait_while(living, armed, _STRIKE_SECONDS)
+        if living.is_alive() or armed.command is not None:
             return []
         number = self.lane.take(1)
         self.lane.submit([TaskSpec(number=number)])
@@ -245,7 +245,8 @@ def _name_on_wire(lane: StrikeLane, point: Point) -> str:
     return names.get(point.name, point.name)
 
 
-def _wait_while(living: threading.Thread, armed: ArmedStrike) -> None:
-    """Wait for a strike for as long as a life is lived: how long a process starts depends on the machine."""
-    while living.is_alive() and armed.wait(AFTER_SECONDS) is None:
+def _wait_while(living: threading.Thread, armed: ArmedStrike, within: float) -> None:
+    """Wait for a strike for as long as a life is lived: a process whose command is held for long sends it again."""
+    deadline = time.monotonic() + within
+    while living.is_alive() and time.monotonic() < deadline and armed.wait(AFTER_SECONDS) is None:
         continue
