@@ -17,6 +17,7 @@ from harness.checkers.locks import locks
 from harness.checkers.nothing_left import nothing_left
 from harness.checkers.priorities import priorities
 from harness.checkers.progress import progress
+from harness.checkers.protocol import protocol
 from harness.checkers.recovery import recovery, resumption
 from harness.checkers.shutdown import shutdown
 from harness.checkers.standard import FEATURES, standard
@@ -42,6 +43,7 @@ __all__ = [
     "nothing_left",
     "priorities",
     "progress",
+    "protocol",
     "reads",
     "recovery",
     "resumption",

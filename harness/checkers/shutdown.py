@@ -12,6 +12,7 @@ from harness.history.ending import cut_short, open_end, stopped_at
 from harness.history.faults import FaultWindow, injected_faults, killed_workers
 from harness.history.fields import whole
 from harness.history.figures import counted, seconds
+from harness.history.late_records import late_records
 from harness.history.machine import bound_lost_to_machine, lost_to_machine
 from harness.history.promises import Loss, SigtermPromise, losses_of, promises
 from harness.history.runs import Run, runs
@@ -175,6 +176,11 @@ def _exit_breaches(history: History, pool: _StoppedPool) -> Iterator[Breach]:
     if pool.exit is None:
         yield Breach(why=f"pool {pool.pool} never ended", excuse=cut_short(history))
         return
+    late = late_records(history).get(pool.exit.pid)
+    # A run that ended after the exit names its task, see `_ending`.
+    if late is not None and late.operation.f != "run":
+        after, op = seconds(late.operation.time - pool.exit.time), late.operation
+        yield Breach(why=f"{op.process} recorded {op.f!r} {after:.3f} s after the pool had ended")
     took, allowed = pool.since_signal(pool.exit.time), pool.graceful + pool.margin
     stopped, excuse = stopped_at(history), None
     if stopped is not None and pool.exit.time >= stopped:

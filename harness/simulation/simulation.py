@@ -19,6 +19,7 @@ from harness.checkers import (
     locks,
     nothing_left,
     progress,
+    protocol,
     transitions,
     witnesses,
 )
@@ -103,6 +104,7 @@ def checkers_of(plan: Plan) -> dict[str, Checker]:
         "delivery": delivery(allow_errors=True),
         "transitions": transitions(),
         "fencing": fencing(),
+        "protocol": protocol(),
         "queue": nothing_left(),
         "witnesses": witnesses(),
         "causality": causality(),

@@ -182,6 +182,7 @@ def test_the_standard_checkers_agree_that_a_good_run_is_good() -> None:
             "duplicates",
             "transitions",
             "fencing",
+            "protocol",
             "queue",
             "exits",
             "witnesses",
