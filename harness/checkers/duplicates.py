@@ -8,6 +8,7 @@ from itertools import chain, pairwise
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
+from harness.checkers.settings import keeps_settings
 from harness.history import History, InjectionKind, OperationType
 from harness.history.faults import FaultWindow, injected_faults, killed_workers, kills
 from harness.history.figures import NANOSECONDS, counted, seconds
@@ -20,6 +21,7 @@ from harness.history.submissions import submissions
 Budget = int | Callable[[History], int]
 
 
+@keeps_settings
 def budget_per_kill(concurrency: int) -> Callable[[History], int]:
     """A budget for the duplicates that kills explain: at most `concurrency` for each killed worker.
 
@@ -46,6 +48,7 @@ def budget_per_kill(concurrency: int) -> Callable[[History], int]:
     return budget
 
 
+@keeps_settings
 def budget_per_fault(slots: int) -> Callable[[History], int]:
     """A budget of `slots` duplicates for each injected fault: so many running tasks may run again after each.
 
@@ -85,6 +88,7 @@ def _beginning(run: Run) -> int:
     return run.begun.time
 
 
+@keeps_settings
 def duplicates(budget: Budget) -> Checker:
     """At most `budget` executions are surplus: a handler returned again for a task that had returned before.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Set
 
 from harness.checkers.base import Checker, CheckResult, Verdict
+from harness.checkers.settings import keeps_settings
 from harness.history import History
 from harness.history.ending import cut_short, stopped_at
 from harness.history.faults import kills
@@ -26,6 +27,7 @@ MARGIN_SECONDS = 10.0
 """How much longer than its graceful time-out the harness waits for a pool that it stopped, before it kills it."""
 
 
+@keeps_settings
 def exits() -> Checker:
     """Every pool that ended without a kill ended with exit code 0, or with a promised one (`accepted_codes`).
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
+from harness.checkers.settings import keeps_settings
 from harness.history import History
 from harness.history.faults import kills
 from harness.history.figures import counted, seconds
@@ -41,6 +42,7 @@ class Overlap:
         return self.first.task == self.second.task
 
 
+@keeps_settings
 def locks(*, minimum: int = 1) -> Checker:
     """Runs of tasks with one lock key exclude each other.
 

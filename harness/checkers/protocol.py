@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
+from harness.checkers.settings import keeps_settings
 from harness.history import History, Operation
 from harness.history.activity_model import ActivityModel
 from harness.history.ending import open_end
@@ -32,6 +33,7 @@ class _Forbidden(NamedTuple):
     at_the_end: bool = False
 
 
+@keeps_settings
 def protocol() -> Checker:
     """The log of each activity is a trace of the model, and the runs of workers and the final record fit into it.
 

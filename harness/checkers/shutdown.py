@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
+from harness.checkers.settings import keeps_settings
 from harness.history import History, InjectionKind, OperationType
 from harness.history.ending import cut_short, open_end, stopped_at
 from harness.history.faults import FaultWindow, injected_faults, killed_workers
@@ -67,6 +68,7 @@ class _StoppedPool:
         return seconds(time - self.signalled)
 
 
+@keeps_settings
 def shutdown(graceful: float, margin: float, *, minimum_running: int = 1) -> Checker:
     """A pool that gets SIGTERM ends within `graceful` + `margin` seconds, with an accepted code, and drops nothing.
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
+from harness.checkers.settings import keeps_settings
 from harness.history import History, Operation
 from harness.history.activity_model import follows
 from harness.history.ending import open_end
@@ -21,6 +22,7 @@ AT_THE_END = frozenset({"unfinished", "record"})
 """The kinds of breaches that depend on the end of the run."""
 
 
+@keeps_settings
 def transitions(*, allow_queued: bool = False) -> Checker:
     """Every activity's log, in the order of (fence, n), is a legal path to a terminal status.
 

@@ -1,4 +1,4 @@
-"""`harness check`: judge a recorded history by the checkers of a scenario."""
+"""`harness check`: judge a recorded history by the checkers that it carries, or by those of a scenario."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from harness.history import History
 from harness.masking import masked, masked_json, one_line
 from harness.report.judged_again import as_run
 from harness.report.write import write_page
-from harness.run.runner import judge
+from harness.run.judging import JudgedHistory, judge, judge_alone
 from harness.scenario import Scenario, registry
+from harness.targets.base import Target
 
 # The most counterexamples that are printed of each checker; --json has all of them.
 _SHOWN = 20
@@ -28,7 +29,11 @@ def add_check(parser: ArgumentParser) -> None:
     parser.add_argument(
         "history", type=filled_path, metavar="HISTORY", help="a history file, or a folder of them"
     )
-    parser.add_argument("--scenario", required=True, metavar="NAME", help="scenario whose checkers are used")
+    parser.add_argument(
+        "--scenario",
+        metavar="NAME",
+        help="judge by the checkers of this scenario (default: those of the history)",
+    )
     parser.add_argument("--app", metavar="MODULE:NAME", help="judge the invariants of this application too")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--html", type=filled_path, metavar="FILE", help="write the page of the report there")
@@ -37,7 +42,7 @@ def add_check(parser: ArgumentParser) -> None:
 
 def check_history(options: Namespace) -> int:
     """Judge the history and print the results; returns the exit code of the verdict."""
-    scenario = registry.scenario(options.scenario)
+    scenario = None if options.scenario is None else registry.scenario(options.scenario)
     if not options.history.exists():
         raise UsageError(f"There is no history at {options.history}. Name a .jsonl file or a folder of them.")
     if (inner := options.history / "history").is_dir():
@@ -47,15 +52,24 @@ def check_history(options: Namespace) -> int:
         )
     target = None if options.app is None else registry.application(options.app)
     history = History.load(options.history)
-    results = judge(scenario, history, target)
+    judged = judge_alone(history, target) if scenario is None else _by_scenario(scenario, history, target)
+    results = judged.results
     verdict = Verdict.combine(result.verdict for result in results.values())
     if options.html is not None:
-        command = ["harness", "check", str(options.history), "--scenario", options.scenario]
+        command = ["harness", "check", str(options.history)]
+        command += [] if scenario is None else ["--scenario", options.scenario]
         command += [] if options.app is None else ["--app", options.app]
-        run = as_run(scenario, history, results, path=options.history, command=shlex.join(command))
+        run = as_run(
+            history,
+            results,
+            scenario=judged.name or options.history.stem,
+            summary=judged.summary,
+            path=options.history,
+            command=shlex.join(command),
+        )
         write_page(run, options.html)
     if options.json:
-        print(json.dumps(masked_json(_as_json(scenario, history, results, verdict)), indent=2))
+        print(json.dumps(masked_json(_as_json(judged, history, verdict)), indent=2))
         return verdict.exit_code
     for name, result in results.items():
         print(f"{result.verdict:<8} {one_line(name)}: {one_line(result.summary)}")
@@ -63,6 +77,8 @@ def check_history(options: Namespace) -> int:
             result.counterexamples[:_SHOWN] if result.verdict in (Verdict.INVALID, Verdict.UNKNOWN) else ()
         ):
             print(f"         {masked(json.dumps(dict(example), default=str))}")
+    if judged.note is not None:
+        print(f"\nnote: {one_line(judged.note)}")
     note = _note(results, verdict)
     print(f"\nverdict: {verdict}" + ("" if note is None else f" ({note})"))
     if options.html is not None:
@@ -74,13 +90,16 @@ def _note(results: Mapping[str, CheckResult], verdict: Verdict) -> str | None:
     return unasked(results) if verdict is Verdict.VALID else None
 
 
-def _as_json(
-    scenario: Scenario, history: History, results: Mapping[str, CheckResult], verdict: Verdict
-) -> dict[str, object]:
+def _by_scenario(scenario: Scenario, history: History, target: Target | None) -> JudgedHistory:
+    return JudgedHistory(scenario.name, scenario.summary, judge(scenario, history, target), None)
+
+
+def _as_json(judged: JudgedHistory, history: History, verdict: Verdict) -> dict[str, object]:
     return {
-        "scenario": scenario.name,
+        "scenario": judged.name or None,
         "verdict": verdict,
-        "verdict_note": _note(results, verdict),
+        "verdict_note": _note(judged.results, verdict),
+        "note": judged.note,
         "operations": len(history),
         "checkers": {
             name: {
@@ -90,6 +109,6 @@ def _as_json(
                 "counterexamples": [dict(example) for example in result.counterexamples],
                 "promise": None if result.promise is None else asdict(result.promise),
             }
-            for name, result in results.items()
+            for name, result in judged.results.items()
         },
     }

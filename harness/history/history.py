@@ -31,6 +31,7 @@ The vocabulary of `f`, by the process that records it:
     application invariant   value: name, and found (what its source gave), broken (the tasks that break it, by task the
                                    reason) or error   (info; after the drain, see `harness.testing`)
     runner      promises    value: what the system under test promises (info; `harness.history.promises`)
+    runner      checkers    value: scenario, summary, checkers   (info; the checkers of the run with their settings)
     runner      phase       value: phase           (a phase of the run begins and ends; `harness.history.ending`)
     runner      drain       value: unfinished, patience, quiet  (info; how the drain ended)
     runner      breakdown   value: why, phase      (info; a part of the run that could not be carried out)

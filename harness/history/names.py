@@ -14,6 +14,9 @@ CLOCK = "clock"
 PROMISES = "promises"
 """The `f` of the runner's operation that holds what the system under test promises."""
 
+CHECKERS = "checkers"
+"""The `f` of the runner's operation that holds the checkers of the run with their settings."""
+
 PHASE, DRAIN = "phase", "drain"
 """The `f` of the beginning and the end of each phase of a run, and of how the drain ended; the runner records both."""
 
@@ -45,7 +48,21 @@ VOCABULARY = frozenset(
     {
         *("enqueue", "hello", "run", "effect", "report", "exit"),
         *("transition", "record", "queue"),
-        *(PROMISES, BREAKDOWN, PHASE, DRAIN, MACHINE, START, STOP, KILL, CHILD, INVARIANT, CLOCK, DEADLOCKS),
+        *(
+            PROMISES,
+            CHECKERS,
+            BREAKDOWN,
+            PHASE,
+            DRAIN,
+            MACHINE,
+            START,
+            STOP,
+            KILL,
+            CHILD,
+            INVARIANT,
+            CLOCK,
+            DEADLOCKS,
+        ),
         *(LOAD, GAUGES, METER, MODEL_REQUEST, TOOL_RUN),
     }
 )

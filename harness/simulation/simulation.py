@@ -111,7 +111,7 @@ def checkers_of(plan: Plan) -> dict[str, Checker]:
         "effects": effects(minimum=0),
         "progress": progress(minimum=0),
         "locks": locks(minimum=0),
-        "outcomes": outcomes(plan, retries=MAX_RETRIES),
+        "outcomes": outcomes(tasks=len(plan.tasks), retries=MAX_RETRIES),
         **more_checkers(plan.theme),
     }
 
