@@ -34,26 +34,27 @@ class _Forbidden(NamedTuple):
 
 
 @keeps_settings
-def protocol() -> Checker:
+def protocol(*, attempts: bool = False) -> Checker:
     """The log of each activity is a trace of the model, and the runs of workers and the final record fit into it.
 
     Claims, for each activity with a log: the model allows each row, in the order of (fence, n), in the state that the
     rows before it leave. Each run is under a fence that the log started, and the attempt that its worker recorded is
     the one that the model counts. The record has the status and the fence of the last state, and its attempt, if the
-    workers recorded theirs. A counterexample is the first step of an activity that is forbidden, with the `state`
-    before it. UNKNOWN without any log, and if the run ended too early (`open_end`) and only records differ. Does not
-    claim that an activity ended (`transitions`), and nothing about the order of activities among each other.
+    workers recorded theirs or `attempts` is set; no record is without a log. A counterexample is the first step of an
+    activity that is forbidden, with the `state` before it. UNKNOWN without any log, and if the run ended too early
+    (`open_end`) and only records differ. Does not claim that an activity ended (`transitions`), and nothing about the
+    order of activities among each other.
     """
 
     def check(history: History) -> CheckResult:
         found = logs(history)
         if not found:
             return CheckResult(verdict=Verdict.UNKNOWN, summary="the store has no log to replay")
-        wrong = dict(_replayed(history))
+        wrong = dict(_replayed(history, attempts=attempts))
         known = tasks(history)
         steps = sum(map(len, found.values())) + len(runs(history)) + len(records(history))
-        figures = {"activities": len(found), "steps": steps, "forbidden": len(wrong)}
-        summary = f"{counted(steps, 'step')} of {counted(len(found), 'activity')}, as the model of the protocol allows"
+        figures = {"activities": len(known), "steps": steps, "forbidden": len(wrong)}
+        summary = f"{counted(steps, 'step')} of {counted(len(known), 'activity')}, as the model of the protocol allows"
         why = open_end(history) if wrong and all(one.at_the_end for one in wrong.values()) else None
         if wrong:
             first = next(iter(wrong.values()))
@@ -67,7 +68,7 @@ def protocol() -> Checker:
                 kind="forbidden",
                 task=known[subject],
                 why=f"{one.step} in the state {one.state}: {one.why}",
-                more={"step": one.step, "state": one.state, "log": _shown(found[subject])},
+                more={"step": one.step, "state": one.state, "log": _shown(found.get(subject, ()))},
             )
             for subject, one in wrong.items()
         ]
@@ -81,7 +82,7 @@ def protocol() -> Checker:
     return check
 
 
-def _replayed(history: History) -> Iterator[tuple[str, _Forbidden]]:
+def _replayed(history: History, *, attempts: bool) -> Iterator[tuple[str, _Forbidden]]:
     """By activity, the first forbidden step."""
     began: dict[str, list[Run]] = {}
     for run in runs(history):
@@ -89,13 +90,16 @@ def _replayed(history: History) -> Iterator[tuple[str, _Forbidden]]:
             began.setdefault(run.subject, []).append(run)
     recorded = records(history)
     for subject, rows in logs(history).items():
-        found = _first_forbidden(rows, began.get(subject, ()), recorded.get(subject))
+        found = _first_forbidden(rows, began.get(subject, ()), recorded.get(subject), attempts=attempts)
         if found is not None:
             yield subject, found
+    for subject in recorded.keys() - logs(history).keys():
+        step = f"the record, {recorded[subject].value.get('status')}"
+        yield subject, _Forbidden(step, "not enqueued", "it has no log", at_the_end=True)
 
 
 def _first_forbidden(
-    rows: Sequence[Entry], began: Sequence[Run], record: Operation | None
+    rows: Sequence[Entry], began: Sequence[Run], record: Operation | None, *, attempts: bool
 ) -> _Forbidden | None:
     first = rows[0]
     if first.status != FIRST or first.n:
@@ -108,7 +112,7 @@ def _first_forbidden(
             return _Forbidden(_row(entry), before or str(model), why)
         if began and entry.status == RUNNING:
             states.setdefault(entry.fence, (model.attempt, before))
-    counts = False
+    counts = attempts
     for run in began:
         if (found := _wrong_run(run, rows, states)) is not None:
             return found

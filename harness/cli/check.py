@@ -13,12 +13,12 @@ from harness.checkers.base import CheckResult, Verdict
 from harness.command_line import filled_path
 from harness.errors import UsageError
 from harness.history import History
+from harness.history.export import read_export
 from harness.masking import masked, masked_json, one_line
 from harness.report.judged_again import as_run
 from harness.report.write import write_page
-from harness.run.judging import JudgedHistory, judge, judge_alone
-from harness.scenario import Scenario, registry
-from harness.targets.base import Target
+from harness.run.judging import JudgedHistory, judge, judge_alone, judge_export
+from harness.scenario import registry
 
 # The most counterexamples that are printed of each checker; --json has all of them.
 _SHOWN = 20
@@ -27,7 +27,14 @@ _SHOWN = 20
 def add_check(parser: ArgumentParser) -> None:
     """Add the options of the command to its parser."""
     parser.add_argument(
-        "history", type=filled_path, metavar="HISTORY", help="a history file, or a folder of them"
+        "history", nargs="?", type=filled_path, metavar="HISTORY", help="a history file, or a folder of them"
+    )
+    parser.add_argument(
+        "--export",
+        nargs="+",
+        type=filled_path,
+        metavar="FILE",
+        help="instead of a history: rows of agentexec_activity and its log, as CSV or JSON lines",
     )
     parser.add_argument(
         "--scenario",
@@ -42,32 +49,9 @@ def add_check(parser: ArgumentParser) -> None:
 
 def check_history(options: Namespace) -> int:
     """Judge the history and print the results; returns the exit code of the verdict."""
-    scenario = None if options.scenario is None else registry.scenario(options.scenario)
-    if not options.history.exists():
-        raise UsageError(f"There is no history at {options.history}. Name a .jsonl file or a folder of them.")
-    if (inner := options.history / "history").is_dir():
-        names = ", ".join(sorted(one.name for one in inner.iterdir() if one.is_dir()))
-        raise UsageError(
-            f"{options.history} is the folder of a report. Name a history below it: {inner}/NAME, with NAME of {names}."
-        )
-    target = None if options.app is None else registry.application(options.app)
-    history = History.load(options.history)
-    judged = judge_alone(history, target) if scenario is None else _by_scenario(scenario, history, target)
+    history, judged = _judged(options)
     results = judged.results
     verdict = Verdict.combine(result.verdict for result in results.values())
-    if options.html is not None:
-        command = ["harness", "check", str(options.history)]
-        command += [] if scenario is None else ["--scenario", options.scenario]
-        command += [] if options.app is None else ["--app", options.app]
-        run = as_run(
-            history,
-            results,
-            scenario=judged.name or options.history.stem,
-            summary=judged.summary,
-            path=options.history,
-            command=shlex.join(command),
-        )
-        write_page(run, options.html)
     if options.json:
         print(json.dumps(masked_json(_as_json(judged, history, verdict)), indent=2))
         return verdict.exit_code
@@ -86,12 +70,62 @@ def check_history(options: Namespace) -> int:
     return verdict.exit_code
 
 
+def _judged(options: Namespace) -> tuple[History, JudgedHistory]:
+    if (options.history is None) is (options.export is None):
+        raise UsageError("Name either a HISTORY, or the files of an export with --export.")
+    if options.export is not None:
+        return _judged_export(options)
+    scenario = None if options.scenario is None else registry.scenario(options.scenario)
+    if not options.history.exists():
+        raise UsageError(f"There is no history at {options.history}. Name a .jsonl file or a folder of them.")
+    if (inner := options.history / "history").is_dir():
+        names = ", ".join(sorted(one.name for one in inner.iterdir() if one.is_dir()))
+        raise UsageError(
+            f"{options.history} is the folder of a report. Name a history below it: {inner}/NAME, with NAME of {names}."
+        )
+    target = None if options.app is None else registry.application(options.app)
+    history = History.load(options.history)
+    if scenario is None:
+        judged = judge_alone(history, target)
+    else:
+        judged = JudgedHistory(scenario.name, scenario.summary, judge(scenario, history, target), None)
+    if options.html is not None:
+        _write_page(options, history, judged)
+    return history, judged
+
+
+def _judged_export(options: Namespace) -> tuple[History, JudgedHistory]:
+    for name in ("scenario", "app", "html"):
+        if getattr(options, name) is not None:
+            raise UsageError(f"--{name} is for a history. Leave it out with --export.")
+    try:
+        history = read_export(options.export)
+    except OSError as error:
+        raise UsageError(
+            f"{error.filename} cannot be read: {error.strerror}. Name the files of the export."
+        ) from None
+    except ValueError as error:
+        raise UsageError(f"{error}. docs/howto/production.md has the statements of an export.") from None
+    return history, judge_export(history)
+
+
+def _write_page(options: Namespace, history: History, judged: JudgedHistory) -> None:
+    command = ["harness", "check", str(options.history)]
+    command += [] if options.scenario is None else ["--scenario", options.scenario]
+    command += [] if options.app is None else ["--app", options.app]
+    run = as_run(
+        history,
+        judged.results,
+        scenario=judged.name or options.history.stem,
+        summary=judged.summary,
+        path=options.history,
+        command=shlex.join(command),
+    )
+    write_page(run, options.html)
+
+
 def _note(results: Mapping[str, CheckResult], verdict: Verdict) -> str | None:
     return unasked(results) if verdict is Verdict.VALID else None
-
-
-def _by_scenario(scenario: Scenario, history: History, target: Target | None) -> JudgedHistory:
-    return JudgedHistory(scenario.name, scenario.summary, judge(scenario, history, target), None)
 
 
 def _as_json(judged: JudgedHistory, history: History, verdict: Verdict) -> dict[str, object]:

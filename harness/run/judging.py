@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from harness.checkers.base import Checker, CheckResult, Verdict, check_all
 from harness.checkers.deadlocks import recorded_deadlocks
 from harness.checkers.evidence import unreadable
 from harness.checkers.invariants import recorded_invariants
+from harness.checkers.protocol import protocol
 from harness.checkers.settings import NotCarried, keeps_settings, made_again, recorded
 from harness.errors import HarnessError
 from harness.history import RUNNER, History, Operation, OperationType
@@ -61,6 +63,21 @@ def judge_alone(history: History, target: Target | None = None) -> JudgedHistory
     return JudgedHistory(
         name, str(carried.value.get("summary", "")), _judged(checkers, history, target), note
     )
+
+
+def judge_export(history: History) -> JudgedHistory:
+    """Judge the rows of a production system (`harness.history.export`) by the model of the protocol."""
+    result = check_all({"protocol": protocol(attempts=True)}, history)["protocol"]
+    # Nobody else knows the numbers of the tasks, and there are no operations beside the rows.
+    examples = (
+        {k: v for k, v in one.items() if k not in ("task", "operations")} for one in result.counterexamples
+    )
+    note = (
+        "an export holds no submissions, runs or faults, so only its log and its activities were compared with the "
+        "model of the protocol"
+    )
+    results = {"protocol": replace(result, counterexamples=tuple(examples))}
+    return JudgedHistory("", "Rows of a production system.", results, note)
 
 
 def checkers_of(scenario: Scenario) -> dict[str, Checker]:
