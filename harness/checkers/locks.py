@@ -69,7 +69,8 @@ def locks(*, minimum: int = 1) -> Checker:
 
 
 def _judged(history: History, by_key: Mapping[str, list[Run]], tasks: int) -> CheckResult:
-    bad, lost = [], []
+    bad: list[Overlap] = []
+    lost: list[Overlap] = []
     for one in _overlaps(history, by_key):
         (bad if _is_breach(history, one) else lost).append(one)
     fenced = len(lost)

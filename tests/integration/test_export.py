@@ -37,7 +37,7 @@ def test_the_statements_of_the_how_to_give_what_check_reads(
         for query, name in COPY.findall(PAGE.read_text("utf-8")):
             files.append(tmp_path / name)
             own = query.replace("queue_name <> ''", f"queue_name = '{queue}'")
-            with connection.cursor().copy(f"COPY {own} TO STDOUT CSV HEADER") as rows:  # type: ignore[arg-type]  # of the page
+            with connection.cursor().copy(f"COPY {own} TO STDOUT CSV HEADER") as rows:
                 files[-1].write_bytes(b"".join(map(bytes, rows)))
     assert cli.main(["check", "--export", *map(str, files)]) == 0
     assert "6 steps of 2 activities, as the model of the protocol allows" in capsys.readouterr().out
