@@ -57,12 +57,12 @@ def judge_alone(history: History, target: Target | None = None) -> JudgedHistory
         return JudgedHistory("", "A history without a scenario.", _judged(checkers, history, target), note)
     checkers, missing = carried_checkers(carried.value)
     name = str(carried.value.get("scenario") or "")
-    note = f"not asked, as no history can carry such a checker: {_listed(missing)}" if missing else None
-    if note and name:
-        note += "; --scenario NAME asks the checkers of a scenario"
-    return JudgedHistory(
-        name, str(carried.value.get("summary", "")), _judged(checkers, history, target), note
-    )
+    absent = None
+    if missing:
+        absent = f"not asked, as no history can carry such a checker: {_listed(missing)}"
+        absent += "; --scenario NAME asks the checkers of a scenario" if name else ""
+    summary = str(carried.value.get("summary", ""))
+    return JudgedHistory(name, summary, _judged(checkers, history, target), absent)
 
 
 def judge_export(history: History) -> JudgedHistory:

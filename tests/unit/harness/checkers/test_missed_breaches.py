@@ -21,7 +21,13 @@ MADE = Promises(
     takes_over_after=LEASE,
     duplicates=True,
     sigterm=SigtermPromise.RELEASES,
-    **dict.fromkeys(("fences", "log", "records", "queue", "locks", "priorities", "progress"), True),
+    fences=True,
+    log=True,
+    records=True,
+    queue=True,
+    locks=True,
+    priorities=True,
+    progress=True,
 )
 COMPLETE = (("queued", 0, 0), ("running", 1, 0), ("complete", 1, 1))
 AGAIN = (*COMPLETE[:2], ("queued", 1, 1), ("running", 2, 0), ("complete", 2, 1))
