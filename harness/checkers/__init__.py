@@ -6,6 +6,8 @@
 from harness.checkers.availability import availability
 from harness.checkers.base import reads
 from harness.checkers.causality import causality
+from harness.checkers.charges import charges
+from harness.checkers.delays import delays
 from harness.checkers.delivery import Delivery, account, delivery
 from harness.checkers.duplicates import budget_per_fault, budget_per_kill, duplicates
 from harness.checkers.effects import effects
@@ -19,6 +21,7 @@ from harness.checkers.priorities import priorities
 from harness.checkers.progress import progress
 from harness.checkers.protocol import protocol
 from harness.checkers.recovery import recovery, resumption
+from harness.checkers.results import results
 from harness.checkers.shutdown import shutdown
 from harness.checkers.standard import FEATURES, standard
 from harness.checkers.transitions import transitions
@@ -32,6 +35,8 @@ __all__ = [
     "budget_per_fault",
     "budget_per_kill",
     "causality",
+    "charges",
+    "delays",
     "delivery",
     "duplicates",
     "effects",
@@ -46,6 +51,7 @@ __all__ = [
     "protocol",
     "reads",
     "recovery",
+    "results",
     "resumption",
     "shutdown",
     "standard",

@@ -125,6 +125,9 @@ _QUESTIONS: Mapping[str, _Question] = {
     "locks": _field("locks", "lock keys"),
     "priorities": _field("priorities", "priorities"),
     "progress": _field("progress", "progress entries"),
+    "results": _field("results", "the result of the accepted run"),
+    "delays": _field("delays", "that a delayed task waits"),
+    "charges": _field("charges", "a count of failures"),
     "deadlocks": _field("deadlock_free", "a database without deadlocks"),
 }
 

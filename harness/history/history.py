@@ -8,8 +8,10 @@ The vocabulary of `f`, by the process that records it:
 
     client      enqueue     value: task (number), activity (its id, known from `ok` on), lock and priority if any,
                                    intended (when the task was due, on the clock of `time`; in the invoke),
-                                   name (what an own application calls the task; in the answer)
-    worker-PID  run         value: task, activity, attempt, fence, pid, lock (its lock key, if it has one)
+                                   delay (seconds; if it has one), name (what an own application calls the task; in
+                                   the answer)
+    worker-PID  run         value: task, activity, attempt, fence, pid, lock (its lock key, if it has one), result
+                                   (what the handler returned, as JSON, if it says so; in ok)
     worker-PID  effect      value: task, activity, fence   (ok: the outside took it, fail: it refused the fence)
     worker-PID  report      value: task, activity, fence, percentage   (info; progress that the handler reports)
     worker-PID  hello       value: pid             (info; the process imported its handlers)
@@ -20,7 +22,9 @@ The vocabulary of `f`, by the process that records it:
     pool-N      exit        value: pid, code       (info; the pool's own process ended)
     postgres    transition  value: task, activity, fence, n, status, percentage, at   (the store's own log, at
                                    the end; percentage is null in entries without one)
-    postgres    record      value: task, activity, status, attempt, fence (the store's final record of a task)
+    postgres    record      value: task, activity, status, attempt, fence, and if known failures (of its handler) and
+                                   result (the store's final record of a task)
+    redis       result      value: task, activity, result (info; what a caller reads outside of the record)
     redis       queue       value: ready, leased, scheduled, parked, dead, known, held, orphans  (the content of the
                                    queue at the end; held names its activities that are not dead letters, orphans
                                    what it holds for no task and no worker)

@@ -32,6 +32,9 @@ CHILD = "child"
 INVARIANT = "invariant"
 """The `f` of the operation that holds what an invariant of the application found after the drain."""
 
+RESULT = "result"
+"""The `f` of a result that a caller can read outside of the record, as in the queue."""
+
 DEADLOCKS = "deadlocks"
 """The `f` of the runner's operation that holds how many deadlocks the database had during the run."""
 
@@ -47,7 +50,7 @@ METER, MODEL_REQUEST, TOOL_RUN = "meter", "model-request", "tool-run"
 VOCABULARY = frozenset(
     {
         *("enqueue", "hello", "run", "effect", "report", "exit"),
-        *("transition", "record", "queue"),
+        *("transition", "record", "queue", RESULT),
         *(
             PROMISES,
             CHECKERS,

@@ -10,10 +10,13 @@ from typing import Any, NamedTuple
 from harness.checkers.adapter import without_mistakes
 from harness.checkers.asked import as_promised
 from harness.checkers.base import Checker, CheckResult, Verdict, check_all
+from harness.checkers.charges import recorded_charges
 from harness.checkers.deadlocks import recorded_deadlocks
+from harness.checkers.delays import recorded_delays
 from harness.checkers.evidence import unreadable
 from harness.checkers.invariants import recorded_invariants
 from harness.checkers.protocol import protocol
+from harness.checkers.results import recorded_results
 from harness.checkers.settings import NotCarried, keeps_settings, made_again, recorded
 from harness.errors import HarnessError
 from harness.history import RUNNER, History, Operation, OperationType
@@ -149,6 +152,9 @@ def _judged(
         **recorded_deadlocks(history),
         **checker_of_load(history),
         **recorded_budget(history),
+        **recorded_results(history),
+        **recorded_delays(history),
+        **recorded_charges(history),
         **checkers,
         **own(),
     }

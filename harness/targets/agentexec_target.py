@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,10 +21,12 @@ from sqlalchemy.exc import SQLAlchemyError
 import agentexec as ax
 from agentexec.activity import PENDING, Activity, ActivityLog
 from agentexec.queue import redis_queue
+from agentexec.queue.keys import result_key
 from agentexec.store.dialects import PREFIX
 from harness.environments.base import Endpoints
 from harness.errors import TargetFailed, describe_error
 from harness.history import CHILD, Operation, OperationType
+from harness.history.names import RESULT
 from harness.targets.agentexec_schema import TemporarySchema
 from harness.targets.agentexec_tasks import ENV_VERSION, NEW_TASK_NAME, TASK_NAME, Numbered, Numbered2
 from harness.targets.base import Submission, TargetSettings, TaskFeature, TaskSpec
@@ -42,6 +45,9 @@ class AgentexecSession:
     """The pool that `agentexec worker` runs."""
     number: ColumnElement[int | None] = Activity.context["number"].as_integer()
     """The number of a task in its record; null for a task that a handler enqueued."""
+
+    reads_results: ClassVar[bool] = True
+    """Whether the history has what handlers return; the results of an own application stay out of it."""
 
     def __init__(self, endpoints: Endpoints, settings: TargetSettings) -> None:
         self._endpoints = endpoints
@@ -160,15 +166,24 @@ class AgentexecSession:
             value = {"task": task, "activity": str(activity), "fence": fence, "n": n, "status": status.value}
             yield _witness("postgres", "transition", value | {"percentage": percentage, "at": at.timestamp()})
         activities = select(
-            self.number, Activity.id, Activity.status, Activity.attempt, Activity.fence, Activity.agent_type
+            self.number,
+            Activity.id,
+            Activity.status,
+            Activity.attempt,
+            Activity.fence,
+            Activity.agent_type,
+            Activity.failures,
+            Activity.result,
         )
         recorded = self._read(activities.where(of_queue).order_by(Activity.id))
-        for task, activity, status, attempt, fence, name in recorded:
+        for task, activity, status, attempt, fence, name, failures, result in recorded:
             value = {"activity": str(activity), "status": status.value, "attempt": attempt, "fence": fence}
+            value |= {"failures": failures, **({"result": result} if self.reads_results else {})}
             if task is None:
                 yield _witness("postgres", CHILD, {"name": name, **value})
             else:
                 yield _witness("postgres", "record", {"task": task, **value})
+        yield from self._shown_results({row[1]: row[0] for row in recorded if row[0] is not None})
         depth = self._client.queue.depth()
         yield _witness(
             "redis",
@@ -196,6 +211,15 @@ class AgentexecSession:
             known = zip(batch, self._client.queue.known(batch), strict=True)
             remaining += [str(one) for one, is_known in known if is_known and one not in dead]
         return remaining
+
+    def _shown_results(self, tasks: Mapping[UUID, int]) -> Iterator[Operation]:
+        """The results that callers read in Redis, where `get_result` looks first."""
+        for first in range(0, len(tasks) if self.reads_results else 0, _BATCH):
+            batch = list(tasks)[first : first + _BATCH]
+            for activity, kept in zip(batch, self._client.redis.mget(map(result_key, batch)), strict=True):
+                if kept is not None:
+                    value = {"task": tasks[activity], "activity": str(activity), "result": json.loads(kept)}
+                    yield _witness("redis", RESULT, value)
 
     def close(self) -> None:
         """Remove the rows and keys of this session, disconnect, and remove the tables that it created."""

@@ -69,6 +69,7 @@ class NumberedClient:
         """Submit tasks now and record each attempt and its outcome."""
         for task in tasks:
             options = {"lock": task.lock, "priority": task.priority, "intended": task.intended}
+            options["delay"] = task.delay or None
             given = {name: value for name, value in options.items() if value is not None}
             self._recorder.record(OperationType.INVOKE, "enqueue", task=task.number, **given)
         for submission in self._session.submit(tasks):

@@ -70,6 +70,7 @@ class ApplicationSession(AgentexecSession):
 
     pool = "harness.targets.applications.agentexec_pool:pool"
     number = Activity.context[LABEL]["number"].as_integer()
+    reads_results = False
 
     def __init__(
         self, application: AgentexecApplication, endpoints: Endpoints, settings: TargetSettings
