@@ -14,7 +14,7 @@ from harness.history.figures import counted
 from harness.history.lost_leases import lease_may_be_lost
 from harness.history.records import Entry, logs, records
 from harness.history.runs import Run, runs
-from harness.history.statuses import FIRST
+from harness.history.statuses import CANCELED, FIRST
 
 _FAILURES = "failures"
 
@@ -24,10 +24,11 @@ def charges() -> Checker:
     """The record counts the failures of handlers that were tried again: each one, and nothing else.
 
     Claims, for each activity with a log and with `failures` in its record: the count is at most the number of runs that
-    failed and whose log goes back to queued under their fence; a kill, a shutdown or a lost lease is no failure. It is
-    at least the number of those whose worker recorded that itself, because no fault struck it, stopped it, or may have
-    cost it the lease. (`protocol` compares the attempts.) UNKNOWN if no record has such a count. Does not claim that a
-    task is given up at the right number.
+    failed and whose log goes back to queued under their fence, or to canceled, as a cancel was requested meanwhile; a
+    kill, a shutdown or a lost lease is no failure. It is at least the number of those that went back to queued and
+    whose worker recorded that itself, because no fault struck it, stopped it, or may have cost it the lease.
+    (`protocol` compares the attempts.) UNKNOWN if no record has such a count. Does not claim that a task is given up at
+    the right number.
     """
 
     def check(history: History) -> CheckResult:
@@ -37,8 +38,9 @@ def charges() -> Checker:
             return CheckResult(verdict=Verdict.UNKNOWN, summary="no record counts failures")
         examples, certain = [], 0
         for name, count in found.items():
-            again = [run for run in failed.get(name, ()) if _went_back(run, logs(history)[name])]
-            own = sum(1 for run in again if _by_its_worker(history, run))
+            rows = logs(history)[name]
+            again = [run for run in failed.get(name, ()) if _has(run, rows, FIRST, CANCELED)]
+            own = sum(1 for run in again if _has(run, rows, FIRST) and _by_its_worker(history, run))
             certain += own
             if not own <= count <= len(again):
                 expected = str(own) if own == len(again) else f"{own} to {len(again)}"
@@ -81,8 +83,9 @@ def _failed(history: History) -> Mapping[str, Sequence[Run]]:
     return found
 
 
-def _went_back(run: Run, log: Sequence[Entry]) -> bool:
-    return any(row.fence == run.fence and row.status == FIRST for row in log)
+def _has(run: Run, log: Sequence[Entry], *statuses: str) -> bool:
+    """Whether the log has one of the statuses under the fence of the run."""
+    return any(row.fence == run.fence and row.status in statuses for row in log)
 
 
 def _by_its_worker(history: History, run: Run) -> bool:

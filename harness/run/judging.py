@@ -71,7 +71,7 @@ def judge_alone(history: History, target: Target | None = None) -> JudgedHistory
 def judge_export(history: History) -> JudgedHistory:
     """Judge the rows of a production system (`harness.history.export`) by the model of the protocol."""
     result = check_all({"protocol": protocol(attempts=True)}, history)["protocol"]
-    # Nobody else knows the numbers of the tasks, and there are no operations beside the rows.
+    # The numbers of tasks are those of the reader, and there are no operations beside the rows.
     examples = (
         {k: v for k, v in one.items() if k not in ("task", "operations")} for one in result.counterexamples
     )

@@ -54,6 +54,6 @@ async def perform(
         lock=lock,
         report=report,
     )
-    run.result = None if fence is None else f"of fence {fence}"
+    run.result = result = None if fence is None else f"of fence {fence}"
     async with run:
-        return run.result
+        return result
