@@ -17,6 +17,9 @@ PROMISES = "promises"
 CHECKERS = "checkers"
 """The `f` of the runner's operation that holds the checkers of the run with their settings."""
 
+LEFT_OUT = "left-out"
+"""The `f` of the runner's operation that holds how many faults of the scenario can strike the target."""
+
 PHASE, DRAIN = "phase", "drain"
 """The `f` of the beginning and the end of each phase of a run, and of how the drain ended; the runner records both."""
 
@@ -54,6 +57,7 @@ VOCABULARY = frozenset(
         *(
             PROMISES,
             CHECKERS,
+            LEFT_OUT,
             BREAKDOWN,
             PHASE,
             DRAIN,

@@ -13,6 +13,7 @@ from harness.checkers.base import Checker, CheckResult, Verdict, check_all
 from harness.checkers.charges import recorded_charges
 from harness.checkers.deadlocks import recorded_deadlocks
 from harness.checkers.delays import recorded_delays
+from harness.checkers.evictions import recorded_evictions
 from harness.checkers.evidence import unreadable
 from harness.checkers.invariants import recorded_invariants
 from harness.checkers.protocol import protocol
@@ -150,6 +151,7 @@ def _judged(
     every = {
         **recorded_invariants(history),
         **recorded_deadlocks(history),
+        **recorded_evictions(history),
         **checker_of_load(history),
         **recorded_budget(history),
         **recorded_results(history),

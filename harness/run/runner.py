@@ -18,10 +18,10 @@ from harness.faults.nemesis import Nemesis
 from harness.history import DEADLOCKS, RUNNER, History, OperationType, Recorder, seal
 from harness.history.ending import RunPhase
 from harness.history.figures import counted
-from harness.history.names import DRAIN, MACHINE
+from harness.history.names import DRAIN, LEFT_OUT, MACHINE
 from harness.llm.metering import Metering
 from harness.progress import Progress
-from harness.run.context import RunContext, open_context
+from harness.run.context import RunContext, RunExtras, open_context
 from harness.run.driver import Driver
 from harness.run.gauge import MachineGauge
 from harness.run.judging import checkers_of, checkers_operation, judge
@@ -57,6 +57,7 @@ class RunOptions:
     load: the times of the tasks instead of those of the workload; it then decides how many `tasks` are submitted.
     metering: the endpoint whose bill belongs to the run.
     faults: the numbers of the faults of the schedule that are injected (default: all).
+    target_name: by which other processes find the target; producers that a fault kills need it.
     """
 
     seed: int
@@ -69,6 +70,7 @@ class RunOptions:
     load: PlannedLoad | None = None
     metering: Metering | None = None
     faults: Collection[int] | None = None
+    target_name: str | None = None
 
     def plan(self, scenario: Scenario, target: Target) -> RunPlan:
         """The plan of a run with these options; raises `UsageError` as `RunPlan.of`."""
@@ -127,6 +129,9 @@ def run_scenario(
             _gauge(history_folder) as gauge,
             phases.phase(RunPhase.RUN),
         ):
+            if plan.left_out:
+                kept = len(scenario.faults)
+                recorder.record(OperationType.INFO, LEFT_OUT, faults=kept, of=kept + plan.left_out)
             watch = DeadlockWatch(environment)
             billed = None if options.metering is None else options.metering.begin()
             with open_context(
@@ -136,7 +141,7 @@ def run_scenario(
                 queue=queue,
                 history=history_folder,
                 runner=recorder,
-                proxied=scenario.proxied,
+                extras=RunExtras.of(scenario, options.target_name),
             ) as context:
                 patience, phases.gauge = Patience(plan.patience, gauge), gauge
                 with _recording(options.load, scenario, context) as load:

@@ -23,7 +23,7 @@ from agentexec.activity import PENDING, Activity, ActivityLog
 from agentexec.queue import redis_queue
 from agentexec.queue.keys import result_key
 from agentexec.store.dialects import PREFIX
-from harness.environments.base import Endpoints
+from harness.environments.base import Endpoints, Topology
 from harness.errors import TargetFailed, describe_error
 from harness.history import CHILD, Operation, OperationType
 from harness.history.names import RESULT
@@ -119,16 +119,31 @@ class AgentexecSession:
 
     def unfinished(self) -> int:
         """How many activities of this queue are not in a terminal state."""
-        pending = [status for status in ax.activity.Status if status in PENDING]
-        query = select(func.count()).where(
-            Activity.queue_name == self._settings.queue, Activity.status.in_(pending)
-        )
         try:
-            return int(self._read(query)[0][0])
+            return int(self._read(select(func.count()).where(*self._is_pending()))[0][0])
         except SQLAlchemyError as error:
             raise TargetFailed(
                 f"agentexec's activities cannot be read: {describe_error(error)}. See the log of Postgres."
             ) from None
+
+    def queued_tasks(self) -> Mapping[str, bool]:
+        """Each unfinished activity, and whether the queue has it; raises `TargetFailed` if a server does not answer."""
+        try:
+            before = self._pending()
+            known = self._client.queue.known(before)
+            # A worker records an end before it removes the task from the queue.
+            still = set(self._pending())
+        except (SQLAlchemyError, redis.RedisError) as error:
+            raise TargetFailed(
+                f"agentexec's tasks cannot be compared: {describe_error(error)}. See the logs of the servers."
+            ) from None
+        return {str(one): there for one, there in zip(before, known, strict=True) if one in still}
+
+    def _pending(self) -> list[UUID]:
+        return [row[0] for row in self._read(select(Activity.id).where(*self._is_pending()))]
+
+    def _is_pending(self) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+        return Activity.queue_name == self._settings.queue, Activity.status.in_(list(PENDING))
 
     def movement(self) -> object:
         """How many activities have each status, and how many tasks the queue has in each state."""
@@ -300,6 +315,7 @@ class AgentexecTarget:
     name: str = "agentexec"
     task_names: ClassVar[tuple[str, ...]] = ()
     features: tuple[TaskFeature, ...] = tuple(TaskFeature)
+    topologies: tuple[Topology, ...] = tuple(Topology)
 
     def version(self) -> str:
         """The version of the installed agentexec."""
