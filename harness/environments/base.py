@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
@@ -19,11 +20,27 @@ Service = str
 SERVICES: tuple[Service, ...] = ("postgres", "redis")
 """The services that every environment has."""
 
+LEADS_TO: Mapping[Service, Service] = {"pgbouncer": "postgres"}
+"""Servers that only forward to a service, by name, with that service."""
+
 WATCHING = "agentexec-harness"
 """The `application_name` of connections by which the harness watches Postgres: no fault is aimed at them."""
 
 MINIMUM_POSTGRES = (14, 0)
 MINIMUM_REDIS = (7, 0)
+
+
+class Topology(StrEnum):
+    """The servers of an environment in which one of the services has more than one.
+
+    redis-sentinel: a primary of Redis, two replicas and three Sentinels.
+    postgres-standby: a primary of Postgres and a synchronous streaming standby.
+    pgbouncer: PgBouncer before Postgres, in transaction mode.
+    """
+
+    REDIS_SENTINEL = "redis-sentinel"
+    POSTGRES_STANDBY = "postgres-standby"
+    PGBOUNCER = "pgbouncer"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -193,4 +210,20 @@ class Pausable(Protocol):
 
     def resume(self, service: Service) -> None:
         """Resume a frozen server; returns once it answers."""
+        ...
+
+
+@runtime_checkable
+class FailsOver(Protocol):
+    """An environment in which a service has a primary, and another server that can replace it."""
+
+    def fail_over(self, service: Service, *, lag: float = 0.0, frozen: bool = False) -> None:
+        """SIGKILL the primary, or freeze it; returns once another server is the primary.
+
+        `lag` is how many seconds before that the other servers no longer receive what the primary acknowledges.
+        """
+        ...
+
+    def rejoin(self, service: Service) -> None:
+        """Bring the lost server back as a replica, if there is one; returns once all servers are in step."""
         ...

@@ -43,6 +43,7 @@ class LocalServer(ABC):
     """One server process with its children; its working folder `home` is in the session's folder.
 
     `begin` launches it without waiting and `finish` waits until it answers, so that several servers start in parallel.
+    `name` is that of the folder, for a service of several servers.
     """
 
     service: Service
@@ -50,10 +51,10 @@ class LocalServer(ABC):
     survives_file_limit = False
     """Whether it ignores SIGXFSZ, as this process does: a write beyond a limit fails then, as on a full disk."""
 
-    def __init__(self, session: Session, port: int | None) -> None:
+    def __init__(self, session: Session, port: int | None, *, name: str = "") -> None:
         self._session = session
         self._wanted_port = port
-        self.home = session.folder / self.service
+        self.home = session.folder / (name or self.service)
         self.log_file = self.home / LOG_FILE
         self.port = 0
         self.version = ""

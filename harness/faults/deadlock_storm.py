@@ -10,11 +10,11 @@ from typing import LiteralString
 
 from psycopg import errors, sql
 
-from harness.environments.base import Endpoints
+from harness.environments.base import Endpoints, Service
 from harness.environments.deadlocks import CAUSED
 from harness.errors import GateError
 from harness.faults.held_state import repeated, striking
-from harness.faults.postgres_states import Connection, counted_sessions, postgres_of
+from harness.faults.postgres_states import Connection, count_of, postgres_of
 from harness.history import InjectionKind
 from harness.history.promises import Loss
 
@@ -45,6 +45,7 @@ class DeadlockStorm:
     name: str = "storm-deadlocks"
     kind: InjectionKind = InjectionKind.OTHER
     loss: Loss = Loss.DATABASE_DEADLOCKS
+    service: Service = "postgres"
 
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
@@ -65,7 +66,7 @@ class DeadlockStorm:
                 _set_timeout(postgres, sql.SQL("SET deadlock_timeout = {}").format(_CLIENT_TIMEOUT))
                 with (
                     striking(
-                        lambda: counted_sessions(postgres, _IN_CIRCLE, pid, pid),
+                        lambda: count_of(postgres, _IN_CIRCLE, pid, pid),
                         "Postgres had nothing to strike: no statement waited for a row while it held an earlier one. "
                         "Run this fault on a target that changes several rows at once, with more tasks.",
                     ),

@@ -19,7 +19,7 @@ from harness.faults.postgres_states import Connection, postgres_of
 from harness.faults.process import some_workers, wait_until
 from harness.faults.redis_memory import redis_of
 from harness.faults.redis_states import refusing
-from harness.faults.redis_tail import appended_file
+from harness.faults.redis_tail import append_only_files
 from harness.history import InjectionKind
 from harness.history.promises import Loss
 
@@ -175,7 +175,8 @@ def _filled(postgres: Connection) -> Iterator[None]:
 
 @contextmanager
 def _full_redis(servers: _Servers) -> Iterator[None]:
-    size = len(servers.read_file("redis", appended_file(servers.endpoints, servers)))
+    *_, appended = append_only_files(servers.endpoints).appended(servers).values()
+    size = len(appended)
     with redis_of(servers.endpoints) as redis, refusing(redis, "MISCONF"):
         with servers.limited_files("redis", size):
             yield

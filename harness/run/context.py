@@ -145,8 +145,11 @@ def open_context(
             environment=environment,
             promises=promises,
             proxies=proxies,
+            queued_tasks=getattr(session, "queued_tasks", None),
             producers=produced,
             endpoint=served,
+            session=session,
+            witness=witness,
         )
         yield RunContext(
             faults=faults,
