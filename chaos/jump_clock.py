@@ -1,7 +1,7 @@
 """The wall clock of a worker jumps an hour ahead, then an hour behind, then is right again, four times.
 
-Would fail for a worker whose leases or time-outs are points in time of its own clock: it gives up what it runs, or
-never takes over what another has left.
+A worker is killed in between, so that another one takes over. Would fail for a worker whose leases or time-outs are
+points in time of its own clock: it gives up what it runs, or never takes over what another has left.
 """
 
 from __future__ import annotations

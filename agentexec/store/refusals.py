@@ -58,8 +58,8 @@ def _kind_of_drivers_error(error: DBAPIError) -> FailureKind:
         return FailureKind.SCHEMA
     if getattr(error.orig, "sqlite_errorname", "") == "SQLITE_ERROR":  # a wrong statement
         return FailureKind.UNEXPLAINED
-    # The server was not reached, the connection is closed, or SQLite did not get its lock.
-    transient = isinstance(error, OperationalError | InterfaceError)
+    # The server was not reached, the connection is closed, SQLite did not get its lock, or libpq has no memory left.
+    transient = isinstance(error, OperationalError | InterfaceError) or "out of memory" in message
     return FailureKind.TRANSIENT if transient else FailureKind.ROW
 
 

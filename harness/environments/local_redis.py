@@ -31,6 +31,7 @@ class LocalRedis(LocalServer):
 
     service: Service = "redis"
     stop_signal = signal.SIGTERM
+    survives_file_limit = True
 
     def __init__(
         self,

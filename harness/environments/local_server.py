@@ -48,6 +48,8 @@ class LocalServer(ABC):
 
     service: Service
     stop_signal: signal.Signals
+    survives_file_limit = False
+    """Whether it ignores SIGXFSZ, as this process does: a write beyond a limit fails then, as on a full disk."""
 
     def __init__(self, session: Session, port: int | None, *, name: str = "") -> None:
         self._session = session
@@ -173,8 +175,7 @@ class LocalServer(ABC):
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                # SIGXFSZ stays ignored: a write beyond a limit of files fails, as on a full disk.
-                restore_signals=False,
+                restore_signals=not self.survives_file_limit,
                 **self.credentials(),
             )
 

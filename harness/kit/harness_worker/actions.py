@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 
 from .clock import jump
 from .environment import SETTINGS
@@ -16,8 +17,8 @@ EXIT_CODE = 70
 ORPHAN_SECONDS = 5.0
 """How long a forked child outlives its worker."""
 _POLL_SECONDS = 0.05
-# Smaller pieces stay free, or the interpreter could not even sleep.
-_LARGEST_PIECE_BYTES, _LEAST_PIECE_BYTES = 2**20, 2**12
+# Down to what the interpreter itself needs for an object: threads that run on must not find anything.
+_LARGEST_PIECE_BYTES, _LEAST_PIECE_BYTES = 2**20, 2**6
 
 
 def carry_out(action: str) -> None:
@@ -51,13 +52,14 @@ def _leave_child(worker: int) -> None:
 def _leak(most: int, seconds: float) -> None:
     """Take `most` bytes, or all that the process may have, keep them for `seconds`, and give them back."""
     pieces, taken, size = [], 0, _LARGEST_PIECE_BYTES
-    while taken < most and size >= _LEAST_PIECE_BYTES:
-        piece = _piece(size)
-        if piece is None:
-            size //= 2
-        else:
-            pieces.append(piece)
-            taken += size
+    with suppress(MemoryError):  # of the list itself
+        while taken < most and size >= _LEAST_PIECE_BYTES:
+            piece = _piece(size)
+            if piece is None:
+                size //= 2
+            else:
+                pieces.append(piece)
+                taken += size
     time.sleep(seconds)
 
 

@@ -63,6 +63,7 @@ def test_the_sqlstate_says_what_has_caused_a_failure(sqlstate: str, kind: Failur
         (wrapped(psycopg.InterfaceError("the connection is closed")), TRANSIENT),
         (wrapped(psycopg.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")), ROW),
         (wrapped(psycopg.ProgrammingError("cannot adapt type 'object'")), ROW),
+        (wrapped(psycopg.ProgrammingError("out of memory")), TRANSIENT),
         (NoConnectionFree("QueuePool limit reached"), TRANSIENT),
         (RecursionError("maximum recursion depth exceeded"), ROW),
         (UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed"), ROW),
@@ -70,7 +71,7 @@ def test_the_sqlstate_says_what_has_caused_a_failure(sqlstate: str, kind: Failur
         (OverflowError("int too big to convert"), ROW),
         (SQLAlchemyError("unknown"), FailureKind.UNEXPLAINED),
     ],
-    ids=range(10),
+    ids=range(11),
 )
 def test_a_failure_without_a_sqlstate_is_known_by_its_type(error: BaseException, kind: FailureKind) -> None:
     assert kind_of(error) is kind
