@@ -35,6 +35,7 @@ from . import (
     restart_postgres,
     restart_redis,
     rolling_deploy,
+    rolling_migration,
     rotate_redis_password,
     scale_to_zero,
     sigterm_drain,
@@ -86,6 +87,7 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             startup_cleanup_with_live_pools.SCENARIO,
             poison_task_with_neighbours.SCENARIO,
             backup_and_restore_under_load.SCENARIO,
+            rolling_migration.SCENARIO,
             mixed_soak.SCENARIO,
         )
     }

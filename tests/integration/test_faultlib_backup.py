@@ -1,4 +1,4 @@
-"""Backups of a real Postgres: restored elsewhere, set back under connections, and read through a session."""
+"""Duties of an application on a real Postgres: backups that are restored or set back, clean-ups, migrations."""
 
 from __future__ import annotations
 
@@ -108,6 +108,13 @@ def test_archived_activities_are_evidence_and_are_removed_with_the_session(
         assert session.unfinished() == 1
     with psycopg.connect(own_servers.endpoints.database_url) as connection:
         [(left,)] = connection.execute(
-            "SELECT count(*) FROM pg_tables WHERE tablename LIKE 'agentexec%'"
+            "SELECT count(*) FROM pg_tables WHERE tablename LIKE 'agentexec_activity%'"
         ).fetchall()
     assert left == 0
+
+
+def test_the_schema_goes_to_the_revision_before_the_newest_one_and_back(session: AgentexecSession) -> None:
+    assert session.migrate(previous=False) == 0, "the tables of a run are the newest"
+    assert (session.migrate(previous=True), session.migrate(previous=True)) == (1, 0)
+    assert session.submit([TaskSpec(number=1)])[0].activity is not None
+    assert (session.migrate(previous=False), session.migrate(previous=False)) == (1, 0)

@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 
 import chaos
 from harness.faults.backup import BackUp, RestoreBackup
-from harness.faults.chores import CleanUp
+from harness.faults.chores import CleanUp, MigrateSchema
 from harness.faults.held_state import HoldState
 from harness.scenario import RELEASE, SMOKE, SOAK
 
@@ -25,7 +25,7 @@ IN_CI = {"lint", "types", "tests", "chaos", "load", "containers", "simulate", "p
 # CI runs none of these: they change files, take hours or need a machine without other load.
 BY_HAND = {"format", "hooks", "lock", "bench", "planted", "nightly", "mutation", "queues", "peers"}
 
-BY_CONNECTION = (HoldState, CleanUp, BackUp, RestoreBackup)
+BY_CONNECTION = (HoldState, CleanUp, MigrateSchema, BackUp, RestoreBackup)
 
 
 @cache
