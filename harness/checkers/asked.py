@@ -19,7 +19,7 @@ from harness.history.resumptions import promised_resumptions
 ASKED = "asked"
 """The name of the result that says that a run asked nothing but side checks."""
 
-SIDE_CHECKS = frozenset({"evidence", "faults", "availability", "causality", "exits", "steady"})
+SIDE_CHECKS = frozenset({"evidence", "faults", "availability", "causality", "exits", "evictions", "steady"})
 """Checkers that say nothing about what became of the tasks: alone they are no verdict about a system."""
 
 
@@ -166,6 +166,11 @@ def unasked(results: Mapping[str, CheckResult]) -> str | None:
     counts += [f"{stuck} stuck"] if stuck else []
     counts += [f"{errored} errored"] if (errored := found.figures.get("errored")) else []
     return f"delivery not asked{': ' if counts else ''}{', '.join(counts)}"
+
+
+def left_out(why: str) -> CheckResult:
+    """The only result of a scenario that is not run, because its faults cannot strike the target."""
+    return CheckResult(verdict=Verdict.NOT_ASKED, summary=f"left out, it {why}")
 
 
 _NOTHING = CheckResult(

@@ -25,7 +25,7 @@ from harness.environments.local_postgres import client_program
 from harness.environments.urls import plain_url
 from harness.errors import GateError, HarnessError, UsageError
 from harness.faults.base import Aim, FaultContext, PlannedFault
-from harness.faults.postgres_states import connected, tables_locked
+from harness.faults.postgres_states import postgres_of, tables_locked
 from harness.faults.process import some_workers
 from harness.history import InjectionKind
 from harness.history.names import COPY
@@ -87,7 +87,7 @@ class RestoreBackup:
         with _restored(environment.endpoints, backup, planned) as copy:
             _record_copy(context, planned, copy)
             time.sleep(self.seconds)
-            with connected(environment.endpoints) as record, connected(copy) as source:
+            with postgres_of(environment.endpoints) as record, postgres_of(copy) as source:
                 _set_back(record, source)
 
     def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
@@ -114,7 +114,7 @@ def _restored(endpoints: Endpoints, backup: Path, planned: PlannedFault) -> Iter
     """The backup in a database of its own, which is dropped at the end. The file is gone then."""
     name = f"harness_backup_{planned.number}"
     database = sql.Identifier(name)
-    with connected(endpoints) as postgres:
+    with postgres_of(endpoints) as postgres:
         postgres.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(database))
         try:
             parts = urlsplit(endpoints.database_url)

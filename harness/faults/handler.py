@@ -21,6 +21,7 @@ class HandlerExits:
     at: float
     gated: bool = True
     name: str = "handler-exits"
+    action: str = "exit"
     kind: InjectionKind = InjectionKind.KILL
     loss: Loss = Loss.WORKER_KILLED
 
@@ -30,7 +31,7 @@ class HandlerExits:
 
     def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Let the handler exit; raises `GateError` if the worker kit of the target cannot, or does not."""
-        context.gates.act(planned.gate, "exit")
+        context.gates.act(planned.gate, self.action)
         if not wait_until(lambda: not any(map(is_alive, aim.pids)), context.patience):
             raise GateError(
                 "the handler was asked to end its process, and did not. See the logs of the pools."
@@ -80,6 +81,7 @@ class HandlerBlocks:
     seconds: float
     gated: bool = True
     name: str = "handler-blocks"
+    action: str = "block"
     kind: InjectionKind = InjectionKind.PAUSE
     loss: Loss = Loss.WORKER_BLOCKED
 
@@ -89,7 +91,7 @@ class HandlerBlocks:
 
     def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Let the handler block, and wait as long."""
-        context.gates.act(planned.gate, f"block {self.seconds:g}")
+        context.gates.act(planned.gate, f"{self.action} {self.seconds:g}")
         time.sleep(self.seconds)
 
     def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
@@ -107,6 +109,7 @@ class KillForkedWorker:
     at: float
     gated: bool = True
     name: str = "kill-forked-worker"
+    action: str = "fork"
     kind: InjectionKind = InjectionKind.KILL
     loss: Loss = Loss.WORKER_KILLED
 
@@ -118,7 +121,7 @@ class KillForkedWorker:
         """Let the handler fork, and kill its worker; raises `GateError` if it does not fork."""
         [pid] = aim.pids
         before = descendants(pid)
-        context.gates.act(planned.gate, "fork")
+        context.gates.act(planned.gate, self.action)
         if not wait_until(lambda: len(descendants(pid)) > len(before), context.patience):
             raise GateError("the handler was asked to fork, and did not. See the logs of the pools.")
         send(aim.pids, signal.SIGKILL)

@@ -14,6 +14,9 @@ CLOCK = "clock"
 PROMISES = "promises"
 """The `f` of the runner's operation that holds what the system under test promises."""
 
+LEFT_OUT = "left-out"
+"""The `f` of the runner's operation that holds how many faults of the scenario can strike the target."""
+
 PHASE, DRAIN = "phase", "drain"
 """The `f` of the beginning and the end of each phase of a run, and of how the drain ended; the runner records both."""
 
@@ -48,8 +51,23 @@ VOCABULARY = frozenset(
     {
         *("enqueue", "hello", "run", "effect", "report", "exit"),
         *("transition", "record", "queue"),
-        *(PROMISES, BREAKDOWN, PHASE, DRAIN, MACHINE, START, STOP, KILL, CHILD, INVARIANT, CLOCK, DEADLOCKS),
-        *(COPY, LOAD, GAUGES, METER, MODEL_REQUEST, TOOL_RUN),
+        *(
+            PROMISES,
+            COPY,
+            LEFT_OUT,
+            BREAKDOWN,
+            PHASE,
+            DRAIN,
+            MACHINE,
+            START,
+            STOP,
+            KILL,
+            CHILD,
+            INVARIANT,
+            CLOCK,
+            DEADLOCKS,
+        ),
+        *(LOAD, GAUGES, METER, MODEL_REQUEST, TOOL_RUN),
     }
 )
 """Every `f` that the harness records, without the names of faults. `harness.history.history` says what each one is."""

@@ -14,6 +14,7 @@ from harness.checkers.adapter import without_mistakes
 from harness.checkers.asked import as_promised
 from harness.checkers.base import Checker, CheckResult, check_all
 from harness.checkers.deadlocks import recorded_deadlocks
+from harness.checkers.evictions import recorded_evictions
 from harness.checkers.evidence import unreadable
 from harness.checkers.exits import MARGIN_SECONDS
 from harness.checkers.invariants import recorded_invariants
@@ -24,12 +25,12 @@ from harness.faults.nemesis import Nemesis
 from harness.history import DEADLOCKS, RUNNER, History, OperationType, Recorder, seal
 from harness.history.ending import RunPhase
 from harness.history.figures import counted
-from harness.history.names import DRAIN, MACHINE
+from harness.history.names import DRAIN, LEFT_OUT, MACHINE
 from harness.llm.costs_in_history import recorded_budget
 from harness.llm.metering import Metering
 from harness.progress import Progress
 from harness.run.asked_load import checker_of_load
-from harness.run.context import RunContext, open_context
+from harness.run.context import RunContext, RunExtras, open_context
 from harness.run.driver import Driver
 from harness.run.gauge import MachineGauge
 from harness.run.kept_logs import kept_logs
@@ -64,6 +65,7 @@ class RunOptions:
     load: the times of the tasks instead of those of the workload; it then decides how many `tasks` are submitted.
     metering: the endpoint whose bill belongs to the run.
     faults: the numbers of the faults of the schedule that are injected (default: all).
+    target_name: by which other processes find the target; producers that a fault kills need it.
     """
 
     seed: int
@@ -76,6 +78,7 @@ class RunOptions:
     load: PlannedLoad | None = None
     metering: Metering | None = None
     faults: Collection[int] | None = None
+    target_name: str | None = None
 
     def plan(self, scenario: Scenario, target: Target) -> RunPlan:
         """The plan of a run with these options; raises `UsageError` as `RunPlan.of`."""
@@ -126,6 +129,9 @@ def run_scenario(
             _gauge(history_folder) as gauge,
             phases.phase(RunPhase.RUN),
         ):
+            if plan.left_out:
+                kept = len(scenario.faults)
+                recorder.record(OperationType.INFO, LEFT_OUT, faults=kept, of=kept + plan.left_out)
             watch = DeadlockWatch(environment)
             billed = None if options.metering is None else options.metering.begin()
             with open_context(
@@ -135,7 +141,7 @@ def run_scenario(
                 queue=queue,
                 history=history_folder,
                 runner=recorder,
-                proxied=scenario.proxied,
+                extras=RunExtras.of(scenario, options.target_name),
             ) as context:
                 patience, phases.gauge = Patience(plan.patience, gauge), gauge
                 with _recording(options.load, scenario, context) as load:
@@ -232,6 +238,7 @@ def judge(scenario: Scenario, history: History, target: Target | None = None) ->
     checkers = {
         **recorded_invariants(history),
         **recorded_deadlocks(history),
+        **recorded_evictions(history),
         **checker_of_load(history),
         **recorded_budget(history),
         **scenario.workload.checkers(),

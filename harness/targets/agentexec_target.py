@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
 import redis
-from sqlalchemy import Executable, NullPool, create_engine, func, select
+from sqlalchemy import ColumnElement, Executable, NullPool, create_engine, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -22,7 +22,7 @@ import agentexec as ax
 from agentexec.activity import PENDING, Activity
 from agentexec.queue import redis_queue
 from agentexec.store.dialects import PREFIX
-from harness.environments.base import Endpoints
+from harness.environments.base import Endpoints, Topology
 from harness.errors import TargetFailed, describe_error
 from harness.history import Operation
 from harness.targets.agentexec_evidence import evidence, remove_queue, stored_operations
@@ -111,12 +111,23 @@ class AgentexecSession:
 
     def unfinished(self) -> int:
         """How many activities of this queue are not in a terminal state."""
-        pending = [status for status in ax.activity.Status if status in PENDING]
-        query = select(func.count()).where(
-            Activity.queue_name == self._settings.queue, Activity.status.in_(pending)
-        )
         with _failures("read its activities"):
-            return int(self._read(query)[0][0])
+            return int(self._read(select(func.count()).where(*self._is_pending()))[0][0])
+
+    def queued_tasks(self) -> Mapping[str, bool]:
+        """Each unfinished activity, and whether the queue has it; raises `TargetFailed` if a server does not answer."""
+        with _failures("compare its tasks"):
+            before = self._pending()
+            known = self._client.queue.known(before)
+            # A worker records an end before it removes the task from the queue.
+            still = set(self._pending())
+        return {str(one): there for one, there in zip(before, known, strict=True) if one in still}
+
+    def _pending(self) -> list[UUID]:
+        return [row[0] for row in self._read(select(Activity.id).where(*self._is_pending()))]
+
+    def _is_pending(self) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+        return Activity.queue_name == self._settings.queue, Activity.status.in_(list(PENDING))
 
     def movement(self) -> object:
         """How many activities have each status, and how many tasks the queue has in each state."""
@@ -267,6 +278,7 @@ class AgentexecTarget:
     name: str = "agentexec"
     task_names: ClassVar[tuple[str, ...]] = ()
     features: tuple[TaskFeature, ...] = tuple(TaskFeature)
+    topologies: tuple[Topology, ...] = tuple(Topology)
 
     def version(self) -> str:
         """The version of the installed agentexec."""

@@ -23,7 +23,18 @@ from harness.scenario import RELEASE, SMOKE, SOAK
 ROOT = Path(__file__).resolve().parents[3]
 IN_CI = {"lint", "types", "tests", "chaos", "load", "containers", "simulate", "peers_quick"}
 # CI runs none of these: they change files, take hours or need a machine without other load.
-BY_HAND = {"format", "hooks", "lock", "bench", "planted", "nightly", "mutation", "queues", "peers"}
+BY_HAND = {
+    "format",
+    "hooks",
+    "lock",
+    "bench",
+    "planted",
+    "promises",
+    "nightly",
+    "mutation",
+    "queues",
+    "peers",
+}
 
 BY_CONNECTION = (HoldState, CleanUp, MigrateSchema, BackUp, RestoreBackup)
 
@@ -77,6 +88,7 @@ def test_every_scenario_that_strikes_a_server_itself_also_runs_in_containers() -
         for name, one in chaos.SCENARIOS.items()
         if one.own_servers
         and not one.proxied
+        and one.topology is None
         and not any(isinstance(fault, BY_CONNECTION) for fault in one.faults)
     }
     chosen = set(noxfile().IN_CONTAINERS)
