@@ -72,7 +72,7 @@ def test_the_record_is_set_back_to_a_backup_that_is_recorded(
     assert held == [("record", 1, 3), ("record", 2, 3), ("transition", 1, 3), ("transition", 2, 3)]
     assert {op.value["task"] for op in session.stored() if op.f == "record"} == {1, 2}
     assert databases(own_servers) == before
-    assert [path.name for path in own_servers.folder.glob("*.dump")] == []
+    assert [path.name for path in own_servers.folder.glob("backup-*")] == []
 
 
 def test_a_backup_whose_foreign_keys_are_broken_is_not_restored(
@@ -83,7 +83,7 @@ def test_a_backup_whose_foreign_keys_are_broken_is_not_restored(
     with psycopg.connect(own_servers.endpoints.database_url) as connection:
         connection.execute("SET session_replication_role = replica")
         connection.execute("DELETE FROM agentexec_activity")
-    with pytest.raises(HarnessError, match="pg_restore failed with code"):
+    with pytest.raises(HarnessError, match="psql failed with code"):
         carry_out(BackUp(at=0.5), own_servers, session, tmp_path)
     assert databases(own_servers) == before
     with psycopg.connect(own_servers.endpoints.database_url) as connection:
