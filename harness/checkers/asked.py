@@ -115,6 +115,11 @@ _QUESTIONS: Mapping[str, _Question] = {
         wanted="that a pool ends its running tasks after SIGTERM",
     ),
     "transitions": _left_behind("log", wanted="a log of transitions after {losses}"),
+    "protocol": _Question(
+        promised=lambda made, taken: taken <= made.survives and made.log and made.fences,
+        names=("log", "fences"),
+        wanted="a log of transitions under fencing tokens after {losses}",
+    ),
     "fencing": _field("fences", "fencing tokens"),
     "effects": _field("fences", "fencing tokens, under which an effect happens once"),
     "queue": _left_behind("queue", wanted="an empty queue after {losses}"),
@@ -130,6 +135,9 @@ _QUESTIONS: Mapping[str, _Question] = {
     "locks": _field("locks", "lock keys"),
     "priorities": _field("priorities", "priorities"),
     "progress": _field("progress", "progress entries"),
+    "results": _field("results", "the result of the accepted run"),
+    "delays": _field("delays", "that a delayed task waits"),
+    "charges": _field("charges", "a count of failures"),
     "deadlocks": _field("deadlock_free", "a database without deadlocks"),
 }
 

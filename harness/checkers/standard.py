@@ -19,6 +19,7 @@ from harness.checkers.locks import locks
 from harness.checkers.nothing_left import nothing_left
 from harness.checkers.priorities import priorities
 from harness.checkers.progress import progress
+from harness.checkers.protocol import protocol
 from harness.checkers.recovery import recovery
 from harness.checkers.steady_state import steady_state
 from harness.checkers.transitions import transitions
@@ -54,6 +55,7 @@ def standard(
         "duplicates": duplicates(budget_per_kill(concurrency)),
         "transitions": transitions(),
         "fencing": fencing(),
+        "protocol": protocol(),
         "queue": nothing_left(),
         "exits": exits(),
         "witnesses": witnesses(),

@@ -98,6 +98,8 @@ class Promises:
     log: the store has a log of each task's transitions. records: the store has each task's last status.
     queue: the queue reports how many tasks it holds.
     locks, priorities, progress: the system has this feature.
+    results: a caller reads what the accepted run returned. delays: a delayed task does not begin early. charges: the
+    record counts the failures of handlers, and nothing else.
     deadlock_free: no two of its statements wait for each other in the database.
     sigterm: what a pool does with running tasks. exit_codes: with which codes a pool may end after SIGTERM.
     quotes: by the name of a field or a loss, the sentence that makes the promise.
@@ -118,6 +120,9 @@ class Promises:
     locks: bool = False
     priorities: bool = False
     progress: bool = False
+    results: bool = False
+    delays: bool = False
+    charges: bool = False
     deadlock_free: bool = False
     sigterm: SigtermPromise = SigtermPromise.STOPS
     exit_codes: frozenset[int] = frozenset({0})

@@ -19,17 +19,20 @@ _STORES: tuple[tuple[Any, Any], ...] = (
 )
 
 
-def stored_operations(connection: Connection, queue: str, number: Sequence[str]) -> Iterator[Operation]:
+def stored_operations(
+    connection: Connection, queue: str, number: Sequence[str], *, results: bool
+) -> Iterator[Operation]:
     """A `transition` for each entry of the log, and a `record` (or `child`) for each activity of the queue.
 
-    `number` is the path to the number of a task in its context; a task that a handler enqueued has none.
+    `number` is the path to the number of a task in its context; a task that a handler enqueued has none. A record has
+    the result of its task if `results`.
     """
     tables = inspect(connection).get_table_names()
     stores = [store for store in _STORES if {table.name for table in store} <= set(tables)]
     for activities, log in stores:
         yield from _transitions(connection, activities, log, queue, number)
     for activities, _ in stores:
-        yield from _records(connection, activities, queue, number)
+        yield from _records(connection, activities, queue, number, results=results)
 
 
 def remove_queue(connection: Connection, queue: str) -> Sequence[UUID]:
@@ -75,13 +78,15 @@ def _transitions(
 
 
 def _records(
-    connection: Connection, activities: Table, queue: str, number: Sequence[str]
+    connection: Connection, activities: Table, queue: str, number: Sequence[str], *, results: bool
 ) -> Iterator[Operation]:
     row = activities.c
     query = select(_number(activities, number), row.id, row.status, row.attempt, row.fence, row.agent_type)
+    query = query.add_columns(row.failures, row.result)
     found = connection.execute(query.where(row.queue_name == queue).order_by(row.id)).all()
-    for task, activity, status, attempt, fence, name in found:
+    for task, activity, status, attempt, fence, name, failures, result in found:
         value = {"activity": str(activity), "status": _text(status), "attempt": attempt, "fence": fence}
+        value |= {"failures": failures, **({"result": result} if results else {})}
         if task is None:
             yield evidence("postgres", CHILD, {"name": name, **value})
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,10 +22,12 @@ from sqlalchemy.orm import Session
 import agentexec as ax
 from agentexec.activity import PENDING, Activity
 from agentexec.queue import redis_queue
+from agentexec.queue.keys import result_key
 from agentexec.store.dialects import PREFIX
 from harness.environments.base import Endpoints, Topology
 from harness.errors import TargetFailed, describe_error
 from harness.history import Operation
+from harness.history.names import RESULT
 from harness.targets.agentexec_evidence import evidence, remove_queue, stored_operations
 from harness.targets.agentexec_schema import TemporarySchema
 from harness.targets.agentexec_tasks import ENV_VERSION, NEW_TASK_NAME, TASK_NAME, Numbered, Numbered2
@@ -44,6 +47,9 @@ class AgentexecSession:
     """The pool that `agentexec worker` runs."""
     number: tuple[str, ...] = ("number",)
     """Where the context of a task has its number; that of a task which a handler enqueued has none."""
+
+    reads_results: ClassVar[bool] = True
+    """Whether the history has what handlers return; the results of an own application stay out of it."""
 
     def __init__(self, endpoints: Endpoints, settings: TargetSettings) -> None:
         self._endpoints = endpoints
@@ -165,15 +171,20 @@ class AgentexecSession:
             self._client.engine if database_url is None else create_engine(database_url, poolclass=NullPool)
         )
         with _failures("read its activities"), engine.connect() as connection:
-            yield from stored_operations(connection, self._settings.queue, self.number)
+            yield from stored_operations(
+                connection, self._settings.queue, self.number, results=self.reads_results
+            )
 
     def witnesses(self) -> Iterator[Operation]:
         """The activity log, the activities, and the remaining content of this queue."""
-        activities = []
+        activities, tasks = [], {}
         for operation in self.stored():
             yield operation
             if operation.f != "transition":
                 activities.append(UUID(operation.value["activity"]))
+            if operation.f == "record":
+                tasks[activities[-1]] = operation.value["task"]
+        yield from self._shown_results(tasks)
         depth = self._client.queue.depth()
         yield evidence(
             "redis",
@@ -199,6 +210,15 @@ class AgentexecSession:
             known = zip(batch, self._client.queue.known(batch), strict=True)
             remaining += [str(one) for one, is_known in known if is_known and one not in dead]
         return remaining
+
+    def _shown_results(self, tasks: Mapping[UUID, int]) -> Iterator[Operation]:
+        """The results that callers read in Redis, where `get_result` looks first."""
+        for first in range(0, len(tasks) if self.reads_results else 0, _BATCH):
+            batch = list(tasks)[first : first + _BATCH]
+            for activity, kept in zip(batch, self._client.redis.mget(map(result_key, batch)), strict=True):
+                if kept is not None:
+                    value = {"task": tasks[activity], "activity": str(activity), "result": json.loads(kept)}
+                    yield evidence("redis", RESULT, value)
 
     def close(self) -> None:
         """Remove the rows and keys of this session, disconnect, and remove the tables that it created."""

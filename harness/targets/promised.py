@@ -38,6 +38,9 @@ def everything(settings: TargetSettings) -> Promises:
         locks=True,
         priorities=True,
         progress=True,
+        results=True,
+        delays=True,
+        charges=True,
         deadlock_free=True,
         sigterm=SigtermPromise.RELEASES,
     )

@@ -26,14 +26,14 @@ _perform = body.perform
 
 async def _fail_at_first(
     number: int, *, attempt: int | None, report: Callable[[int], None], **rest: Any
-) -> None:
+) -> str | None:
     def report_and_fail(percentage: int) -> None:
         report(percentage)
         if percentage > 50:
             raise RuntimeError("planted: every fourth task fails the first time")
 
     fails = number % 4 == 0 and attempt == 1
-    await _perform(number, attempt=attempt, report=report_and_fail if fails else report, **rest)
+    return await _perform(number, attempt=attempt, report=report_and_fail if fails else report, **rest)
 
 
 if "PLANTED_FAILING" in os.environ:

@@ -60,7 +60,8 @@ def run(
 
     `task` is the number of the task, or the task as `submit` of the client received it: its gate, lock key and work are
     then used. `activity` is the id that `submit` returned. `attempt` and `fence` are those of the system under test,
-    None if it has none. Progress in percent goes to `report` and into the history.
+    None if it has none. Progress in percent goes to `report` and into the history. What the handler is going to return
+    may be set as `result` of the run, as JSON: the end then records it.
     """
     if isinstance(task, Mapping):
         gate, lock, work = task.get("gate"), task.get("lock"), float(task.get("work") or 0.0)
@@ -80,6 +81,7 @@ class TaskRun:
         self._gate = gate
         self._work = work
         self._report = report
+        self.result: Any = None
         self._file: WorkerFile = worker_file()
 
     def progress(self, percentage: int) -> None:
@@ -148,7 +150,8 @@ class TaskRun:
         except BaseException as error:
             self._ended_by(error)
             raise
-        self._file.record("ok", "run", self._value)
+        returned = {} if self.result is None else {"result": self.result}
+        self._file.record("ok", "run", {**self._value, **returned})
 
     def _ended_by(self, error: BaseException) -> None:
         if isinstance(error, Exception):

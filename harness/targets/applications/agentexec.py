@@ -69,6 +69,7 @@ class ApplicationSession(AgentexecSession):
 
     pool = "harness.targets.applications.agentexec_pool:pool"
     number = (LABEL, "number")
+    reads_results = False
 
     def __init__(
         self, application: AgentexecApplication, endpoints: Endpoints, settings: TargetSettings

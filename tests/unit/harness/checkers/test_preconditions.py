@@ -183,6 +183,7 @@ def test_the_standard_checkers_agree_that_a_good_run_is_good() -> None:
             "duplicates",
             "transitions",
             "fencing",
+            "protocol",
             "queue",
             "exits",
             "witnesses",
