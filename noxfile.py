@@ -247,7 +247,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def chaos(session: nox.Session) -> None:
     """The short scenarios on embedded servers; `-- ARGS` replace `--tag smoke` (--tag release, names, --seed N)."""
-    prepare(session, extras=["embedded", "reference"])
+    prepare(session, extras=["embedded", "migrations"])
     session.run(
         *chaos_command("embedded"), *(session.posargs or ["--tag", "smoke"]), env=repeated_by("chaos")
     )

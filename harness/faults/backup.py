@@ -1,6 +1,6 @@
 """Backups of Postgres under load: restored into a database of their own, or set back in place of the record.
 
-`pg_dump` and `pg_restore` are those of the wheel of the embedded backend, or installed ones; they also work against
+`pg_dump` and `psql` are those of the wheel of the embedded backend, or installed ones; they also work against
 the servers of other backends.
 """
 
@@ -104,8 +104,10 @@ def _servers(context: FaultContext) -> Environment:
 
 def _backed_up(environment: Environment, planned: PlannedFault) -> Path:
     """The file of a backup in the folder of the run."""
-    file = environment.folder / f"backup-{planned.number}.dump"
-    _run("pg_dump", environment.endpoints, "--format=custom", f"--file={file}")
+    file = environment.folder / f"backup-{planned.number}.sql"
+    _run("pg_dump", environment.endpoints, f"--file={file}")
+    # An older server does not know the setting, which a newer pg_dump writes into the head of each file.
+    file.write_bytes(file.read_bytes().replace(b"\nSET transaction_timeout = 0;", b"", 1))
     return file
 
 
@@ -119,7 +121,7 @@ def _restored(endpoints: Endpoints, backup: Path, planned: PlannedFault) -> Iter
         try:
             parts = urlsplit(endpoints.database_url)
             copy = endpoints.replace({"postgres": urlunsplit(parts._replace(path=f"/{name}"))})
-            _run("pg_restore", copy, "--exit-on-error", f"--dbname={name}", str(backup))
+            _run("psql", copy, "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", f"--file={backup}")
             yield copy
         finally:
             backup.unlink(missing_ok=True)

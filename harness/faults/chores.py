@@ -1,4 +1,4 @@
-"""What an application does to its tasks while pools run: it cleans up old ones, and a service of it starts."""
+"""What an application does to its tasks while pools run: it cleans up, starts a service, migrates."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from harness.faults.base import Aim, FaultContext, PlannedFault
 from harness.faults.held_state import striking
 from harness.faults.process import some_workers
 from harness.history import InjectionKind
+from harness.history.promises import Loss
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +70,31 @@ class StartService:
 
     def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Nothing to heal: the services are up."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MigrateSchema:
+    """The schema of the target is migrated to its newest revision, or back to the one before (`previous`)."""
+
+    at: float
+    previous: bool = False
+    gated: bool = False
+    name: str = "migrate-schema"
+    kind: InjectionKind = InjectionKind.OTHER
+    loss: Loss = Loss.DEPLOYMENT
+
+    def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
+        """No process; the operation names the oldest running pool."""
+        return Aim(pids=(), pool=some_workers(context)[0], value={"previous": self.previous})
+
+    def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        """Call `migrate` of the session; raises `GateError` if it has none, or if there was nothing to change."""
+        migrate = _duty(context, "migrate", "migrates its schema to the newest revision or to the one before")
+        if not migrate(previous=self.previous):
+            raise GateError("the schema had that revision already. Migrate it to another one before.")
+
+    def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        """Nothing to heal: both revisions serve."""
 
 
 def _duty(context: FaultContext, name: str, what: str) -> Callable[..., int]:

@@ -154,6 +154,17 @@ class AgentexecSession:
         with _failures("cancel orphans"), Session(self._client.engine) as session:
             return ax.activity.cancel_pending(session, grace=0.0, client=self._client)
 
+    def migrate(self, *, previous: bool) -> int:
+        """Bring the tables to the newest revision, or to the one before; returns how many revisions that took."""
+        try:
+            from harness.targets.agentexec_migrations import migrate  # it needs the extra `migrations`
+        except ModuleNotFoundError:
+            raise TargetFailed(
+                "Migrations need Alembic. Install it with `pip install 'agentexec-harness[migrations]'`."
+            ) from None
+        with _failures("migrate its tables"):
+            return migrate(self._client.engine, previous=previous)
+
     def stored(self, database_url: str | None = None) -> Iterator[Operation]:
         """The activity log and the activities, with those in the archive; those of another database if one is given."""
         engine = (

@@ -114,8 +114,9 @@ class TargetSession(Protocol):
     the queue has it: a fault that takes data from the queue then says which tasks it took.
     Faults that imitate duties of an application call further optional methods: `clean_up(age)` removes the tasks that
     ended more than `age` seconds ago and returns how many, and keeps their evidence; `start_service()` does what a
-    service does at its start, such as the cancellation of lost tasks; `stored(database_url)` returns the `transition`
-    and `record` operations of a copy of the store. Each raises `TargetFailed`.
+    service does at its start, such as the cancellation of lost tasks; `migrate(previous=)` brings the schema to its
+    newest revision or to the one before, and returns how many revisions that took; `stored(database_url)` returns the
+    `transition` and `record` operations of a copy of the store. Each raises `TargetFailed`.
     """
 
     def start_pool(self) -> PoolHandle:

@@ -1,4 +1,4 @@
-"""Backups of a real Postgres: restored elsewhere, set back under connections, and read through a session."""
+"""Duties of an application on a real Postgres: backups that are restored or set back, clean-ups, migrations."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_the_record_is_set_back_to_a_backup_that_is_recorded(
     assert held == [("record", 1, 3), ("record", 2, 3), ("transition", 1, 3), ("transition", 2, 3)]
     assert {op.value["task"] for op in session.stored() if op.f == "record"} == {1, 2}
     assert databases(own_servers) == before
-    assert [path.name for path in own_servers.folder.glob("*.dump")] == []
+    assert [path.name for path in own_servers.folder.glob("backup-*")] == []
 
 
 def test_a_backup_whose_foreign_keys_are_broken_is_not_restored(
@@ -83,7 +83,7 @@ def test_a_backup_whose_foreign_keys_are_broken_is_not_restored(
     with psycopg.connect(own_servers.endpoints.database_url) as connection:
         connection.execute("SET session_replication_role = replica")
         connection.execute("DELETE FROM agentexec_activity")
-    with pytest.raises(HarnessError, match="pg_restore failed with code"):
+    with pytest.raises(HarnessError, match="psql failed with code"):
         carry_out(BackUp(at=0.5), own_servers, session, tmp_path)
     assert databases(own_servers) == before
     with psycopg.connect(own_servers.endpoints.database_url) as connection:
@@ -108,6 +108,13 @@ def test_archived_activities_are_evidence_and_are_removed_with_the_session(
         assert session.unfinished() == 1
     with psycopg.connect(own_servers.endpoints.database_url) as connection:
         [(left,)] = connection.execute(
-            "SELECT count(*) FROM pg_tables WHERE tablename LIKE 'agentexec%'"
+            "SELECT count(*) FROM pg_tables WHERE tablename LIKE 'agentexec_activity%'"
         ).fetchall()
     assert left == 0
+
+
+def test_the_schema_goes_to_the_revision_before_the_newest_one_and_back(session: AgentexecSession) -> None:
+    assert session.migrate(previous=False) == 0, "the tables of a run are the newest"
+    assert (session.migrate(previous=True), session.migrate(previous=True)) == (1, 0)
+    assert session.submit([TaskSpec(number=1)])[0].activity is not None
+    assert (session.migrate(previous=False), session.migrate(previous=False)) == (1, 0)

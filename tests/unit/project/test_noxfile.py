@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 
 import chaos
 from harness.faults.backup import BackUp, RestoreBackup
-from harness.faults.chores import CleanUp
+from harness.faults.chores import CleanUp, MigrateSchema
 from harness.faults.held_state import HoldState
 from harness.scenario import RELEASE, SMOKE, SOAK
 
@@ -36,7 +36,7 @@ BY_HAND = {
     "peers",
 }
 
-BY_CONNECTION = (HoldState, CleanUp, BackUp, RestoreBackup)
+BY_CONNECTION = (HoldState, CleanUp, MigrateSchema, BackUp, RestoreBackup)
 
 
 @cache

@@ -8,7 +8,7 @@ import pytest
 
 from harness.errors import GateError
 from harness.faults.base import Aim, Fault, FaultContext, PlannedFault
-from harness.faults.chores import CleanUp, StartService
+from harness.faults.chores import CleanUp, MigrateSchema, StartService
 
 AIM: Any = None
 
@@ -29,6 +29,9 @@ class Duties:
         self.starts += 1
         return 0
 
+    def migrate(self, *, previous: bool) -> int:
+        return int(previous)
+
     def unfinished(self) -> int:
         return self.pending
 
@@ -46,6 +49,7 @@ def test_both_are_called_at_least_once_in_the_time_of_the_fault() -> None:
     inject(StartService(at=0.1, seconds=0.2), session)
     assert set(session.ages) == {0.5}
     assert session.starts > 0
+    inject(MigrateSchema(at=0.1, previous=True), session)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +57,8 @@ def test_both_are_called_at_least_once_in_the_time_of_the_fault() -> None:
     [
         (CleanUp(at=0.1, seconds=0.01), Duties(removed=0), "no task was old enough"),
         (StartService(at=0.1, seconds=0.01), Duties(pending=0), "no task was pending at any start"),
+        (MigrateSchema(at=0.1), Duties(), "the schema had that revision already"),
+        (MigrateSchema(at=0.1), object(), "Give its session a method `migrate`"),
         (CleanUp(at=0.1, seconds=0.01), object(), "Give its session a method `clean_up`"),
         (StartService(at=0.1, seconds=0.01), object(), "Give its session a method `start_service`"),
     ],

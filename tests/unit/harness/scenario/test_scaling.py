@@ -10,12 +10,14 @@ import pytest
 
 import chaos
 from harness.errors import UsageError
+from harness.faults.handler import PoisonTask
 from harness.history import History
 from harness.scenario import Scenario
 from harness.scenario.scaling import with_faults
 from harness.scenario.schedule import Schedule
 
 FIXED = {
+    "rolling-migration": "deploys another version",
     "rolling-deploy": "deploys another version",
     "poison-task-with-neighbours": "strikes one task several times",
 }
@@ -76,3 +78,11 @@ def test_versions_and_faults_that_cannot_be_repeated_are_refused() -> None:
     fault: Any = SimpleNamespace(name="mine", at=0.5)
     with pytest.raises(UsageError, match="The fault mine is no dataclass"):
         with_faults(replace(MIXED, faults=(fault,)), 2)
+
+
+def test_faults_at_one_place_strike_the_same_task() -> None:
+    scenario = chaos.SCENARIOS["poison-task-with-neighbours"]
+    planned = Schedule.of(scenario, seed=1, tasks=60)
+    [gate] = {fault.gate for fault in planned.faults}
+    assert [arrival.task.gate for arrival in planned.arrivals if arrival.task.gate is not None] == [gate]
+    assert [fault.last for fault in scenario.faults if isinstance(fault, PoisonTask)] == [False] * 7 + [True]
