@@ -64,6 +64,8 @@ class ClientOfAdapter:
         return [pid, *descendants(pid)] if is_alive(pid) else []
 
     def close(self) -> None:
+        # Its data belong to the session of the pool, which removes them.
+        send([self.session.client_pid], signal.SIGKILL)
         self.session.kill()
 
 
