@@ -1,8 +1,8 @@
 """The host of Redis crashes three times: the end of its append-only file is gone, as its settings allow.
 
-Twice one second is lost (`appendfsync everysec`), once three seconds (as much as `no` may lose, on a host that writes
-often). Would fail for a system that acknowledges a task from Redis. A task whose end is lost in the queue may be
-offered again.
+Twice one second is lost under `appendfsync everysec`, which is what that setting allows, and once three seconds under
+`no`, which allows as much as the host has not written yet (up to 30 s on Linux). Would fail for a system that
+acknowledges a task from Redis. A task whose end is lost in the queue may be offered again.
 """
 
 from __future__ import annotations

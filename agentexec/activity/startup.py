@@ -86,7 +86,7 @@ def _doubt(client: Client, grace: float) -> str | None:
 def _memory_age(client: Client) -> float | None:
     """Seconds since a pool last found the queue without memory; None if there is no such time or it is unknown."""
     try:
-        created = UUID(client.queue.epoch() or "")
+        created = UUID(client.queue.epoch())
     except ValueError:
         return None
     return datetime.now(UTC).timestamp() - (created.int >> 80) / 1000 if created.version == 7 else None

@@ -52,7 +52,9 @@ def engine_for(
     if isinstance(source, Engine):
         engine = _carried(source, timeout)
     elif (url := normalised_database_url(source)).startswith("sqlite"):
-        engine = _sqlite_engine(url)
+        in_memory = re.fullmatch(r"sqlite://(/(:memory:)?)?", url) is not None
+        pool: dict[str, Any] = {"poolclass": StaticPool} if in_memory else {}
+        engine = create_engine(url, connect_args={"check_same_thread": False}, hide_parameters=True, **pool)
     else:
         with no_fork:
             engine = create_engine(
@@ -206,12 +208,6 @@ def require_supported_database(engine: Engine) -> None:
             f"The database at {masked(str(engine.url))} does not answer ({first_line(error)}); "
             "check DATABASE_URL and the server."
         ) from None
-
-
-def _sqlite_engine(url: str) -> Engine:
-    in_memory = re.fullmatch(r"sqlite://(/(:memory:)?)?", url) is not None
-    options: dict[str, Any] = {"poolclass": StaticPool} if in_memory else {}
-    return create_engine(url, connect_args={"check_same_thread": False}, hide_parameters=True, **options)
 
 
 def _prepare_sqlite(engine: Engine) -> None:

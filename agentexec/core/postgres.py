@@ -85,7 +85,7 @@ def answer_within(seconds: float) -> Iterator[None]:
 
     Where a new connection is necessary, it takes up to 2 s more: libpq has no shorter time-out.
     """
-    before = _end()
+    before = getattr(_limits, "end", math.inf)
     _limits.end = min(before, time.monotonic() + seconds)
     try:
         yield
@@ -93,12 +93,8 @@ def answer_within(seconds: float) -> Iterator[None]:
         _limits.end = before
 
 
-def _end() -> float:
-    return float(getattr(_limits, "end", math.inf))
-
-
 def _remaining() -> float:
-    return _end() - time.monotonic()
+    return float(getattr(_limits, "end", math.inf)) - time.monotonic()
 
 
 def limit_connect(pool: Any, timeout: float) -> None:
@@ -135,12 +131,14 @@ def _shorten_connect(_dialect: Dialect, _record: Any, _arguments: Any, options: 
 def _connected(engine: weakref.ref[Engine], name: str, timeout: float, connection: Any, _record: Any) -> None:
     _limit_waits(connection, timeout)
     autocommit, connection.autocommit = connection.autocommit, False
-    # A session's default holds also for statements outside of a transaction block, which run under AUTOCOMMIT.
+    # A session's default holds also for statements outside of a transaction block, which run under AUTOCOMMIT. What is
+    # acknowledged has to survive a crash, so a commit waits until it is flushed, also if the role's default is off.
     query = (
         "SELECT pg_backend_pid(), current_setting('default_transaction_isolation'),"
-        " set_config('default_transaction_isolation', 'read committed', false)"
+        " set_config('default_transaction_isolation', 'read committed', false),"
+        " set_config('synchronous_commit', replace(current_setting('synchronous_commit'), 'off', 'on'), false)"
     )
-    answering, default, _ = connection.execute(query, prepare=False).fetchone()
+    answering, default, *_ = connection.execute(query, prepare=False).fetchone()
     if answering == connection.info.backend_pid:
         if not connection.info.parameter_status("application_name"):
             connection.execute("SELECT set_config('application_name', %s, false)", [name], prepare=False)

@@ -127,9 +127,8 @@ class DeadLetters:
         died: Any = self._queue.client.zmscore(self._queue.keys.dlq, members)
         # Only dead letters: the job of a live task must stay. A dead letter never runs again under its own id.
         dead = [i for i, score in zip(ids, died, strict=True) if score is not None]
-        if self._engine is not None:
-            pending = {i for i, status in self._end_activities(dead).items() if not status.terminal}
-            dead = [i for i in dead if i not in pending]
+        pending = {i for i, status in self._end_activities(dead).items() if not status.terminal}
+        dead = [i for i in dead if i not in pending]
         if dead:
             self._queue.purge(dead)
         unmarked: set[bytes] = set()

@@ -30,7 +30,7 @@ class QueueKeys:
     gone: str  # zset worker -> time, ms; workers that were declared dead
     workers: str  # hash worker -> host|pid|start time
     wake: str  # list of tokens that idle workers block on
-    cfg: str  # hash: epoch, rebuilding, turn, seq, store, quiet, names, set:NAME (the settings of the pools)
+    cfg: str  # hash: server, epoch, rebuilding, turn, seq, store, quiet, names, set:NAME (the settings of the pools)
     part: str  # hash id -> partition
     busy: str  # hash partition -> the one task of it that is ready, scheduled for a retry, or leased
     parked: str  # zset partition|sequence|id at score 0: tasks that wait behind that one

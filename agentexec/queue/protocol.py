@@ -244,8 +244,9 @@ class Queue(Protocol):
     def begin_rebuild(self, proposal: str) -> str | None:
         """None if the queue has its contents.
 
-        Otherwise it is new or lost everything, and the answer names the epoch to build: the proposal, or that of
-        another pool. `end_rebuild` takes this name after all pending tasks were enqueued `from_reconciler`.
+        Otherwise it is new, lost everything, or may lack its end, since its server started or took over after the last
+        rebuild. The answer then names the epoch to build: the proposal, or that of another pool. `end_rebuild` takes
+        this name after all pending tasks were enqueued `from_reconciler`.
         """
 
     def end_rebuild(self, name: str) -> bool:

@@ -200,10 +200,9 @@ class RedisQueue:
     def dead_reasons(self, task_ids: Sequence[UUID]) -> dict[UUID, str]:
         return self._fields(self.keys.reason, task_ids)
 
-    def epoch(self) -> str | None:
-        """The epoch that `end_rebuild` completed last; None for a queue that is new or lost its contents."""
-        name = self.client.hget(self.keys.cfg, "epoch")
-        return None if name is None else _text(name)
+    def epoch(self) -> str:
+        """The epoch that `end_rebuild` completed last; empty for a queue that is new or lost its contents."""
+        return _text(self.client.hget(self.keys.cfg, "epoch") or "")
 
     def begin_rebuild(self, proposal: str) -> str | None:
         name = self._run("rebuild", ["begin", proposal])

@@ -36,8 +36,7 @@ def agree(queue: Queue, settings: Settings) -> None:
     others = queue.agree(mine)
     if not others:
         return
-    is_dead = runtime.current().is_certainly_dead
-    neighbours = any(not is_dead(identity) for identity in queue.registered().values())
+    neighbours = not all(map(runtime.current().is_certainly_dead, queue.registered().values()))
     differences = ", ".join(
         f"{variable(name)} is {mine[name]} here and {value} there" for name, value in sorted(others.items())
     )

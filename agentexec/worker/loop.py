@@ -194,12 +194,8 @@ class WorkerLoop:
             self._inbox = _Inbox()
         if self._draining and self._claims:
             self._return_claims()
-        batch = Batch(
-            claims=self._claims,
-            entries=taken.progress.entries(),
-            lock_keys=self._lock_keys,
-            unfit=self._unfit,
-        )
+        entries = taken.progress.entries()
+        batch = Batch(claims=self._claims, entries=entries, lock_keys=self._lock_keys, unfit=self._unfit)
         self._claims, self._lock_keys, self._unfit = [], {}, {}
         results: list[RunResult] = []
         for result, number in taken.results:

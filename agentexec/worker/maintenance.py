@@ -16,7 +16,7 @@ from agentexec.config import Settings
 from agentexec.core import runtime
 from agentexec.ops.logs import LastingProblem
 from agentexec.text import summary
-from agentexec.worker.reconciler import REST, Reconciler
+from agentexec.worker.reconciler import Reconciler, Rests
 
 ROUND_EVERY = 1.0  # seconds
 LONGEST_REST = 300.0  # seconds
@@ -64,13 +64,13 @@ class Maintenance:
 
     def _reconcile(self) -> None:
         problem = LastingProblem(_logger, "the reconciler works again")
-        next_pass = runtime.current().monotonic() + self._reconcile_seconds
+        rests, next_pass = Rests(), runtime.current().monotonic() + self._reconcile_seconds
         while not self._stopping.is_set():
             began = runtime.current().monotonic()
             full_pass = began >= next_pass
             if _succeeds(partial(self._reconciler.run_round, full_pass=full_pass), problem) and full_pass:
                 now = runtime.current().monotonic()
-                next_pass = now + max(self._reconcile_seconds, min(LONGEST_REST, REST * (now - began)))
+                next_pass = now + max(self._reconcile_seconds, min(LONGEST_REST, rests.after(now - began)))
             self._stopping.wait(ROUND_EVERY)
 
 

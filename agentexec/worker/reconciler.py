@@ -37,12 +37,22 @@ ANNOUNCE_EVERY = 5.0  # seconds
 PAGE = 500
 PAGES_PER_ROUND = 8
 LOOK_BEHIND = 4000  # pending activities; further ones wait for the comparison of all
-# How many times as long as a scan of pending activities takes pass until the next one: beside a transaction that is
-# open for long, Postgres keeps and reads all that ended meanwhile.
+# A scan rests so many times as long as it took: beside a long transaction it reads all that ended meanwhile.
 REST = 20
 START = UUID(int=0)
 
 _logger = logging.getLogger(__name__)
+
+
+class Rests:
+    """The rests after scans of one kind. One slow scan changes nothing: a server may have been away."""
+
+    _before = 0.0
+
+    def after(self, seconds: float) -> float:
+        """The seconds to rest after a scan that took `seconds`."""
+        usual, self._before = min(self._before, seconds), seconds
+        return REST * usual
 
 
 class Reconciler:
@@ -63,6 +73,7 @@ class Reconciler:
         self._announced = -math.inf
         self._outbox_done = START  # everything up to this id is dispatched, or not committed yet
         self._look_behind_at = -math.inf
+        self._rests = Rests()
         self._pass_at: UUID | None = None  # the last id that the full pass under way has compared
         # Fences of RUNNING rows without a lease, as the previous full pass and the present one found them.
         self._without_lease: dict[UUID, int] = {}
@@ -165,7 +176,7 @@ class Reconciler:
             done = self._outbox_done
             page = self._read(reading.outbox, done, older_than=OUTBOX_AFTER, behind=behind)
             if behind:
-                self._look_behind_at = began + REST * (now() - began)
+                self._look_behind_at = began + self._rests.after(now() - began)
             undispatched = [row.id for row in page if not row.dispatched]
             self._dispatch(undispatched)
             after = [row for row in page if row.id > done]

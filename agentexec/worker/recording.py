@@ -129,23 +129,17 @@ def _record_rows(retrying: Retrying, rows: Sequence[Start | ActivityUpdate], rec
         recorded.accepted |= accepted
 
 
-def _record_failures(retrying: Retrying, batch: Batch, message: str, recorded: Recorded) -> None:
+def _record_failures(retrying: Retrying, batch: Batch, text: str, recorded: Recorded) -> None:
     """Record ERROR for the tasks in `recorded.failed`; they become dead letters also where that is refused."""
     for claim in batch.claims:
         reason = recorded.failed.get(claim.task_id)
-        if reason is not None and _end_unstarted(retrying, claim, message.format(error=reason), reason):
+        if reason is not None and _end_unstarted(retrying, claim, text.format(error=reason), reason):
             recorded.refused[claim.task_id] = _dead_letter(claim.task_id, claim.token, reason)
+    error = Status.ERROR
     failures = [
-        ActivityUpdate(
-            id=update.id,
-            token=update.token,
-            n=update.n,
-            status=Status.ERROR,
-            message=message.format(error=recorded.failed[update.id]),
-            error=recorded.failed[update.id],
-        )
-        for update in batch.updates
-        if update.id in recorded.failed
+        ActivityUpdate(id=u.id, token=u.token, n=u.n, status=error, message=text.format(error=why), error=why)
+        for u in batch.updates
+        if (why := recorded.failed.get(u.id)) is not None
     ]
     answer = Recorded()
     _record_rows(retrying, failures, answer)

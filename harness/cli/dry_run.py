@@ -16,6 +16,7 @@ from harness.workloads.generator import times
 def plan_text(request: RunRequest) -> str:
     """The plan of each scenario: its tasks, its time, and each fault with the moment at which it strikes."""
     lines = [line for plan in request.plans for line in _lines(plan, request.asked.faults)]
+    lines += [f"{one.name}: left out, it {why}" for one, why in request.left_out]
     total = sum(plan.seconds for plan in request.plans)
     scenarios = counted(len(request.plans), "scenario")
     end = f"{scenarios}, seed {request.seed}, at least {total:.0f} s; nothing was started."

@@ -16,13 +16,16 @@ from harness.cli.cost_options import cost_words, metering_of
 from harness.cli.load_options import load_words, planned_load
 from harness.command_line import flag, number_word
 from harness.environments import make_environment
-from harness.environments.base import Environment
+from harness.environments.base import Environment, Topology
+from harness.environments.topologies import make_topology
 from harness.environments.urls import checked_url, database_name, has_password
 from harness.errors import UsageError
 from harness.run.runner import RunOptions
 from harness.scenario import SOAK, Scenario, registry
+from harness.scenario.applicable import why_left_out
 from harness.scenario.run_plan import RunPlan, require_time, with_workload
 from harness.scenario.schedule import kept_faults
+from harness.scenario.topologies import why_no_topology
 from harness.targets.base import Target
 
 # Options that a repeated run needs, in the order in which they are printed.
@@ -36,11 +39,13 @@ _REPEATED = (
 class RunRequest:
     """A run of scenarios. `options` are the parsed arguments; `session` makes the names of queues unique.
 
-    `asked` are the options of each of its runs.
+    `asked` are the options of each of its runs. `left_out` are scenarios of `--all` or `--tag` that cannot strike the
+    target, or whose servers it cannot have, with the reason.
     """
 
     options: Namespace
     scenarios: tuple[Scenario, ...]
+    left_out: tuple[tuple[Scenario, str], ...]
     plans: tuple[RunPlan, ...]
     asked: RunOptions
     target: Target
@@ -51,7 +56,8 @@ class RunRequest:
     @classmethod
     def of(cls, options: Namespace) -> RunRequest:
         """Validate the arguments and choose the seed; raises `UsageError`."""
-        scenarios = _chosen(options)
+        target = _target(options)
+        scenarios, left_out = _divided(_chosen(options), target, options)
         if options.workload is not None:
             workload = registry.workload(options.workload)
             scenarios = tuple(with_workload(scenario, workload) for scenario in scenarios)
@@ -63,7 +69,6 @@ class RunRequest:
         if options.backend == "external":
             _require_permission(scenarios, options)
         seed = secrets.randbelow(2**32) if options.seed is None else options.seed
-        target = _target(options)
         metering = metering_of(options)
         load = planned_load(options, seed, metering, target, scenarios)
         asked = RunOptions(
@@ -75,6 +80,7 @@ class RunRequest:
             load=load,
             metering=metering,
             faults=options.faults,
+            target_name=options.target or "agentexec" if options.app is None else None,
         )
         plans = tuple(asked.plan(scenario, target) for scenario in scenarios)
         require_time(plans)
@@ -83,6 +89,7 @@ class RunRequest:
         return cls(
             options=options,
             scenarios=scenarios,
+            left_out=left_out,
             plans=plans,
             asked=asked,
             target=target,
@@ -167,6 +174,28 @@ def _chosen(options: Namespace) -> tuple[Scenario, ...]:
     return chosen
 
 
+def _divided(
+    chosen: Sequence[Scenario], target: Target, options: Namespace
+) -> tuple[tuple[Scenario, ...], tuple[tuple[Scenario, str], ...]]:
+    """Those that can strike the target and have their servers, and the others with the reason; a named one is refused.
+
+    Raises `UsageError` also if none is left.
+    """
+    whys = [
+        (one, why_left_out(one, target) or why_no_topology(one, options.backend, target)) for one in chosen
+    ]
+    left_out = tuple((one, why) for one, why in whys if why is not None)
+    if left_out and options.scenarios:
+        first, why = left_out[0]
+        raise UsageError(f"{first.name} {why}. Choose another scenario.")
+    if len(left_out) == len(chosen):
+        first, why = left_out[0]
+        raise UsageError(
+            f"None of the scenarios can strike {target.name}: {first.name} {why}. Choose others, or correct `needs`."
+        )
+    return tuple(one for one, why in whys if why is None), left_out
+
+
 _SERVER_OPTIONS: Mapping[str, tuple[str, ...]] = {
     "embedded": ("postgres_bin", "redis_server"),
     "containers": ("postgres_image", "redis_image"),
@@ -230,9 +259,15 @@ def _require_permission(scenarios: Sequence[Scenario], options: Namespace) -> No
         )
 
 
-def environment_of(options: Namespace, target: object = None) -> Environment:
+def environment_of(
+    options: Namespace, target: object = None, topology: Topology | None = None
+) -> Environment:
     """The requested environment with the services that the target needs, not started; raises `UsageError`."""
     needs = getattr(target, "needs", ())
+    if topology is not None:
+        return make_topology(
+            topology, postgres_bin=options.postgres_bin, redis_server=options.redis_server, needs=needs
+        )
     if options.backend == "external":
         urls = _urls(options)
         return make_environment(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
 
+from harness.checkers.asked import ASKED, left_out
 from harness.checkers.base import Verdict
 from harness.cli.fault_shrinking import FaultShrinker, shrunk_note, write_replay
 from harness.cli.request import RunRequest, environment_of
-from harness.environments.base import Environment, ServerVersions
+from harness.environments.base import Environment, ServerVersions, Topology
 from harness.errors import HarnessError, describe_error
 from harness.history import History
 from harness.history.figures import counted
@@ -52,8 +54,23 @@ class ScenarioSeries:
         if isinstance(request.target, AdapterTarget):
             request.target.install(progress.step)
         progress.step(f"seed {request.seed}; starting Postgres and Redis ({request.options.backend})")
-        with environment_of(request.options, request.target) as environment:
-            for scenario, plan in zip(request.scenarios, request.plans, strict=True):
+        for scenario, why in request.left_out:
+            progress.step(f"{scenario.name}: left out, it {why}")
+        planned = zip(request.scenarios, request.plans, strict=True)
+        for topology, found in groupby(planned, key=lambda one: one[0].topology):
+            self._run_on(topology, list(found), progress)
+
+    def _run_on(
+        self, topology: Topology | None, planned: Sequence[tuple[Scenario, RunPlan]], progress: Progress
+    ) -> None:
+        """Run scenarios of one topology, one after another on the same servers."""
+        if all(self._stopped(scenario) or self._too_long(plan) for scenario, plan in planned):
+            return
+        if topology is not None:
+            progress.step(f"starting the servers of the topology {topology}")
+        request = self.request
+        with environment_of(request.options, request.target, topology) as environment:
+            for scenario, plan in planned:
                 if not (self._stopped(scenario) or self._too_long(plan)):
                     self._run(scenario, plan, environment, progress)
             progress.step("taking the servers down")
@@ -69,9 +86,16 @@ class ScenarioSeries:
                 self.missing.setdefault(scenario.name, f"{when}: {why}")
 
     def results(self) -> list[ScenarioRun]:
-        """The result of each scenario in the order of the request; one that was not run has an error and is UNKNOWN."""
+        """The result of each scenario in the order of the request; one that was not run has an error and is UNKNOWN.
+
+        Those that cannot strike the target come last and are skipped.
+        """
         found = {run.scenario: run for run in self.runs}
-        return list(self._results(found))
+        skipped = [
+            replace(self._without_result(one, None), skipped=True, results={ASKED: left_out(why)})
+            for one, why in self.request.left_out
+        ]
+        return [*self._results(found), *skipped]
 
     def _results(self, found: dict[str, ScenarioRun]) -> Iterator[ScenarioRun]:
         for scenario in self.request.scenarios:
@@ -164,7 +188,7 @@ class ScenarioSeries:
         progress.step(f"{scenario.name}: {note}")
         return replace(run, notes=(*run.notes, note))
 
-    def _without_result(self, scenario: Scenario, why: str) -> ScenarioRun:
+    def _without_result(self, scenario: Scenario, why: str | None) -> ScenarioRun:
         request = self.request
         folder = self.folder / "history" / scenario.name
         half_way = scenario is self.current and folder.is_dir()

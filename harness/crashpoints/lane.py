@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Self
 
 from harness.crashpoints.points import PRODUCER, ROLES, WORKER, CommandKind, stable_name
-from harness.crashpoints.producer import ClientOfAdapter, LaneProducer, ProcessProducer
+from harness.crashpoints.producer import ClientOfAdapter, LaneProducer
 from harness.environments.base import WATCHING, Endpoints, Environment, Service
 from harness.environments.urls import plain_url
 from harness.errors import TargetFailed
@@ -33,6 +33,7 @@ from harness.targets.adapter import AdapterTarget
 from harness.targets.base import Submission, Target, TargetSession, TargetSettings, TaskSpec
 from harness.targets.guarded import GuardedSession
 from harness.targets.pools import Pools, RunningPool
+from harness.targets.producer import ProcessProducer
 from harness.targets.promised import promised
 from harness.wire import Wire
 

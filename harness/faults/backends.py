@@ -7,7 +7,7 @@ from typing import LiteralString
 
 import psycopg
 
-from harness.environments.base import WATCHING
+from harness.environments.base import WATCHING, Service
 from harness.environments.urls import plain_url
 from harness.errors import GateError, HarnessError, first_line
 from harness.faults.base import Aim, FaultContext, PlannedFault
@@ -34,6 +34,7 @@ class TerminateBackends:
     name: str = "terminate-backends"
     kind: InjectionKind = InjectionKind.DISCONNECT
     loss: Loss = Loss.BACKENDS_TERMINATED
+    service: Service = "postgres"
 
     def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
         """No process; the operation names the oldest running pool."""

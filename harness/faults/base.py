@@ -6,15 +6,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from harness.environments.base import Environment
 from harness.gate import GateKeeper
-from harness.history import InjectionKind
+from harness.history import InjectionKind, Recorder
 from harness.history.promises import Promises
+from harness.llm.serving import Endpoint
+from harness.targets.base import TargetSession
 from harness.targets.pools import Pools, RunningPool
+from harness.targets.producers import ProducerProcesses
 from harness.wire import Wire
 
 
@@ -24,7 +27,11 @@ class FaultContext:
 
     `patience` is how many seconds a fault waits for its victim, and how long its heal waits until the target recovers.
     `promises` are those of the target.
+    `queued_tasks` gives each unfinished task of the target and whether its queue has it; None if the target cannot say.
     `proxies` are those between the target and its servers, by service; the scenario names these in `proxied`.
+    `producers` are processes that submit the tasks, if the scenario asks for them and the target can have them.
+    `endpoint` is the LLM endpoint that the handlers call, if the scenario has one.
+    `session` is that of the target, for what a fault asks of it. `witness` records evidence that a fault collects.
     """
 
     gates: GateKeeper
@@ -33,15 +40,24 @@ class FaultContext:
     environment: Environment | None = None
     promises: Promises = field(default_factory=Promises)
     proxies: Mapping[str, Wire] = field(default_factory=dict)
+    queued_tasks: Callable[[], Mapping[str, bool]] | None = None
+    producers: ProducerProcesses | None = None
+    endpoint: Endpoint | None = None
+    session: TargetSession | None = None
+    witness: Recorder | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Aim:
-    """The victims of one injection: processes and their pool. `value` adds fields to the recorded operation."""
+    """The victims of one injection: processes and their pool. `value` adds fields to the recorded operation.
+
+    `found` is what the injection itself adds: what it saw of its effect. The operation of the heal has it too.
+    """
 
     pids: tuple[int, ...]
     pool: RunningPool
     value: Mapping[str, Any] = field(default_factory=dict)
+    found: dict[str, Any] = field(default_factory=dict)
 
 
 class Fault(Protocol):
@@ -49,6 +65,8 @@ class Fault(Protocol):
 
     An attribute `loss` (`harness.history.promises.Loss`) says what it takes from the system; a checker then asks only
     those systems that promise to survive it.
+    An attribute `service` names the server that it strikes, and `action` what a handler has to do for it at its gate: a
+    target without them is not asked (`harness.scenario.applicable`).
     """
 
     @property

@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from harness.environments.base import Endpoints
+from harness.environments.base import Endpoints, Service
 from harness.errors import GateError, HarnessError
 from harness.faults.base import Aim, FaultContext, PlannedFault
+from harness.faults.lost_tasks import LostTasks
 from harness.faults.process import some_workers
 from harness.history import InjectionKind
 from harness.history.promises import Loss
@@ -41,8 +42,13 @@ class ServerState(Protocol):
         """What the state takes from the system."""
         ...
 
-    def held(self, endpoints: Endpoints) -> AbstractContextManager[None]:
-        """The server is in this state inside the context.
+    @property
+    def service(self) -> Service:
+        """The server that is in the state."""
+        ...
+
+    def held(self, endpoints: Endpoints) -> AbstractContextManager[dict[str, Any] | None]:
+        """The server is in this state inside the context, which may give a dictionary for what it will have seen.
 
         Raises `HarnessError` if it refuses, `GateError` if the state cannot begin, and also at the end if the server
         says that it has hit no client.
@@ -74,6 +80,11 @@ class HoldState:
         """That of the state."""
         return self.state.loss
 
+    @property
+    def service(self) -> Service:
+        """That of the state."""
+        return self.state.service
+
     def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
         """No process; the operation names the oldest running pool."""
         return Aim(pids=(), pool=some_workers(context)[0], value={"seconds": self.seconds})
@@ -82,8 +93,14 @@ class HoldState:
         """Hold the state; raises `HarnessError` if the run has no servers, or as the state does."""
         if context.environment is None:
             raise HarnessError("This run has no servers. Run it on a backend.")
-        with self.state.held(context.environment.endpoints):
-            time.sleep(self.seconds)
+        ask = context.queued_tasks if self.kind is InjectionKind.DATA_LOSS else None
+        tasks = None if ask is None else LostTasks(ask)
+        with self.state.held(context.environment.endpoints) as seen:
+            if tasks is None:
+                time.sleep(self.seconds)
+            else:
+                tasks.watch(self.seconds)
+        aim.found.update(**(seen or {}), **({} if tasks is None else tasks.found()))
 
     def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Nothing to heal: the state ends with the injection."""

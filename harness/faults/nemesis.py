@@ -88,6 +88,7 @@ class Nemesis:
             pids=list(aim.pids),
             **({"loss": loss} if (loss := getattr(planned.fault, "loss", None)) is not None else {}),
             **aim.value,
+            **aim.found,
         )
 
 

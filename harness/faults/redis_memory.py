@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
 
-from harness.environments.base import Endpoints
+from harness.environments.base import Endpoints, Service
 from harness.environments.redis_connection import RedisConnection, RedisFailure
 from harness.errors import HarnessError
 from harness.faults.base import Aim, FaultContext, PlannedFault
@@ -26,6 +26,7 @@ class FlushRedis:
     name: str = "flush-redis"
     kind: InjectionKind = InjectionKind.DATA_LOSS
     loss: Loss = Loss.BROKER_EMPTIED
+    service: Service = "redis"
 
     def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
         """No process; the operation names the oldest running pool."""
@@ -52,6 +53,7 @@ class FailOverRedis:
     name: str = "fail-over-redis"
     kind: InjectionKind = InjectionKind.DATA_LOSS
     loss: Loss = Loss.BROKER_EMPTIED
+    service: Service = "redis"
     sleep: Callable[[float], None] = time.sleep
 
     def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, cast
 
-from harness.environments.base import Endpoints
+from harness.environments.base import WATCHING, Endpoints, Service
 from harness.environments.ports import LOOPBACK
 from harness.environments.redis_connection import RedisConnection
+from harness.environments.redis_watching import refused_while_watching
 from harness.errors import GateError, HarnessError
 from harness.faults.held_state import repeated, striking
 from harness.faults.redis_memory import redis_of
@@ -34,13 +36,14 @@ class MemoryFull:
     name: str = "fill-redis"
     kind: InjectionKind = InjectionKind.OTHER
     loss: Loss = Loss.BROKER_FULL
+    service: Service = "redis"
 
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
         """`CONFIG SET` of both settings, and back to their values."""
         with (
             redis_of(endpoints) as redis,
-            _refusing(redis, "OOM"),
+            refusing(redis, "OOM"),
             _settings(redis, {"maxmemory-policy": "noeviction", "maxmemory": _NO_MEMORY_BYTES}),
         ):
             yield
@@ -57,19 +60,21 @@ class Evicting:
     name: str = "evict-redis"
     kind: InjectionKind = InjectionKind.DATA_LOSS
     loss: Loss = Loss.BROKER_EVICTS
+    service: Service = "redis"
 
     @contextmanager
-    def held(self, endpoints: Endpoints) -> Iterator[None]:
-        """`CONFIG SET` of both settings, and back to their values."""
+    def held(self, endpoints: Endpoints) -> Iterator[dict[str, Any]]:
+        """`CONFIG SET` of both settings, and back to their values; then gives how many keys were evicted."""
         with redis_of(endpoints) as redis:
-            memory = redis.info("memory")
+            memory, before = redis.info("memory"), _evicted(redis)
             fixed = int(memory.get("used_memory_startup", 0))
             limit = fixed + max(1, int((int(memory["used_memory"]) - fixed) * self.kept))
-            with (
-                _counting(redis, "stats", "evicted_keys", why="it evicted no key"),
-                _settings(redis, {"maxmemory-policy": "allkeys-lru", "maxmemory": limit}),
-            ):
-                yield
+            seen: dict[str, Any] = {}
+            with _settings(redis, {"maxmemory-policy": "allkeys-lru", "maxmemory": limit}):
+                yield seen
+            seen["evicted_keys"] = _evicted(redis) - before
+        if not seen["evicted_keys"]:
+            raise GateError(f"Redis had nothing to strike: it evicted no key. {_REMEDY}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,13 +89,14 @@ class Busy:
     name: str = "occupy-redis"
     kind: InjectionKind = InjectionKind.OTHER
     loss: Loss = Loss.BROKER_BUSY
+    service: Service = "redis"
 
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
         """Run scripts until the end; the last one ends by itself."""
         with (
             redis_of(endpoints) as redis,
-            _refusing(redis, "BUSY"),
+            refusing(redis, "BUSY"),
             _settings(redis, {"busy-reply-threshold": _BUSY_AFTER_MS}),
             repeated(lambda: redis.call("EVAL", _SPIN, 0, str(self.script_seconds))),
         ):
@@ -104,6 +110,7 @@ class ClientsKilled:
     name: str = "kill-redis-clients"
     kind: InjectionKind = InjectionKind.DISCONNECT
     loss: Loss = Loss.BROKER_DISCONNECTS
+    service: Service = "redis"
 
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
@@ -120,11 +127,12 @@ class ReadOnlyReplica:
     name: str = "demote-redis"
     kind: InjectionKind = InjectionKind.OTHER
     loss: Loss = Loss.BROKER_READ_ONLY
+    service: Service = "redis"
 
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
         """`REPLICAOF` a port without a server, and `REPLICAOF NO ONE`."""
-        with redis_of(endpoints) as redis, _refusing(redis, "READONLY"):
+        with redis_of(endpoints) as redis, refusing(redis, "READONLY"):
             redis.call("REPLICAOF", LOOPBACK, _NO_SERVER)
             try:
                 yield
@@ -139,13 +147,14 @@ class PasswordChanged:
     name: str = "rotate-redis-password"
     kind: InjectionKind = InjectionKind.DISCONNECT
     loss: Loss = Loss.BROKER_LOCKED_OUT
+    service: Service = "redis"
 
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
         """`CONFIG SET requirepass`, and back to its value."""
         with (
             redis_of(endpoints) as redis,
-            _refusing(redis, "WRONGPASS", "NOAUTH"),
+            refusing(redis, "WRONGPASS", "NOAUTH"),
             _settings(redis, {"requirepass": secrets.token_hex(16)}),
         ):
             _kill_clients(redis)
@@ -173,28 +182,41 @@ def _setting(redis: RedisConnection, name: str) -> bytes:
 
 
 def _kill_clients(redis: RedisConnection) -> int:
-    """End every other connection; how many there were."""
+    """End every connection but those of the harness itself; how many there were."""
     kinds = ("normal", "pubsub")
-    answers = redis.calls([("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes") for kind in kinds])
+    lists = redis.calls([("CLIENT", "LIST", "TYPE", kind) for kind in kinds])
+    clients = [
+        dict(map(_field, line.split())) for one in lists for line in cast("bytes", one).decode().splitlines()
+    ]
+    ids = [client["id"] for client in clients if client.get("name") != WATCHING]
+    # One that has ended meanwhile, and this one, count as none.
+    answers = redis.calls([("CLIENT", "KILL", "ID", one, "SKIPME", "yes") for one in ids])
     return sum(answer for answer in answers if isinstance(answer, int))
 
 
-def _refusing(redis: RedisConnection, *errors: str) -> AbstractContextManager[None]:
-    """Raise `GateError` at the end if Redis has answered with none of these errors."""
-    return _counting(
-        redis, "errorstats", *(f"errorstat_{error}" for error in errors), why="it refused no command"
-    )
+def _field(word: str) -> tuple[str, str]:
+    name, _, value = word.partition("=")
+    return name, value
 
 
 @contextmanager
-def _counting(redis: RedisConnection, section: str, *names: str, why: str) -> Iterator[None]:
-    """Raise `GateError` at the end if no counter of this section of INFO has grown."""
-    before = _counters(redis, section, names)
+def refusing(redis: RedisConnection, *errors: str) -> Iterator[None]:
+    """Raise `GateError` at the end if Redis has answered no client with one of these errors."""
+    before = _refusals(redis, errors)
     yield
-    if _counters(redis, section, names) == before:
-        raise GateError(f"Redis had nothing to strike: {why}. {_REMEDY}")
+    if _refusals(redis, errors) <= before:
+        raise GateError(f"Redis had nothing to strike: it refused no command. {_REMEDY}")
 
 
-def _counters(redis: RedisConnection, section: str, names: Sequence[str]) -> list[str]:
-    found = redis.info(section)
-    return [found.get(name, "") for name in names]
+def _refusals(redis: RedisConnection, errors: Sequence[str]) -> int:
+    """How often Redis has answered with these errors, but to the harness itself."""
+    with refused_while_watching() as own:
+        found = redis.info("errorstats")
+        counts = {
+            error: found.get(f"errorstat_{error}", "count=0").removeprefix("count=") for error in errors
+        }
+        return sum(int(count) - own.get(error, 0) for error, count in counts.items())
+
+
+def _evicted(redis: RedisConnection) -> int:
+    return int(redis.info("stats").get("evicted_keys", 0))

@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
-from harness.environments.base import Killable, Restartable, Service
+from harness.environments.base import LEADS_TO, Killable, Restartable, Service
 from harness.environments.redis_connection import RedisFailure
 from harness.environments.redis_writes import write_acknowledged
 from harness.errors import UsageError
@@ -42,8 +42,9 @@ class RestartServer:
 
     @property
     def loss(self) -> Loss:
-        """A restart of the database if the server is Postgres, else of the broker."""
-        return Loss.DATABASE_RESTARTED if self.service == "postgres" else Loss.BROKER_RESTARTED
+        """A restart of the database if the server is Postgres or a pooler before it, else of the broker."""
+        is_database = LEADS_TO.get(self.service, self.service) == "postgres"
+        return Loss.DATABASE_RESTARTED if is_database else Loss.BROKER_RESTARTED
 
     def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
         """No process; the operation names the oldest running pool."""
@@ -64,7 +65,7 @@ class RestartServer:
         _restartable(context).restart(self.service)
 
     def _crash(self, context: FaultContext) -> None:
-        servers = _killable(context)
+        servers = killable(context)
         if self.service == "redis" and context.environment is not None:
             # A Redis that does not answer acknowledges nothing either.
             with suppress(RedisFailure):
@@ -85,7 +86,8 @@ def _restartable(context: FaultContext) -> Restartable:
     return servers
 
 
-def _killable(context: FaultContext) -> Killable:
+def killable(context: FaultContext) -> Killable:
+    """The servers of a run, if the backend can kill them; else raises `UsageError`."""
     servers: object = context.environment
     if not isinstance(servers, Killable):
         raise UsageError(_REFUSAL)

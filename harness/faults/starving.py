@@ -17,6 +17,7 @@ from harness.faults.base import Aim, FaultContext, PlannedFault
 from harness.faults.process import some_workers
 from harness.history import InjectionKind
 from harness.history.promises import Loss
+from harness.processes import descendants
 
 # Ends by itself, and with its parent, whatever happens to the harness.
 _BURN = """
@@ -50,14 +51,16 @@ class StarveWorkers:
 
     def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Bind the workers to the last processor, start the busy processes there, and wait."""
-        everywhere = os.sched_getaffinity(0)
-        busy = max(everywhere)
+        busy = max(os.sched_getaffinity(0))
         with _burning(self.burners, self.seconds + _MARGIN_SECONDS, busy):
-            _bind(aim.pids, {busy})
+            before: dict[int, dict[int, set[int]]] = {}
             try:
+                for pid in aim.pids:
+                    before[pid] = _bound(pid, {busy})
                 time.sleep(self.seconds)
             finally:
-                _bind(aim.pids, everywhere)
+                for pid, own in before.items():
+                    _give_back(pid, own)
 
     def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Nothing to heal: the injection gives the processors back."""
@@ -76,9 +79,27 @@ def _burning(count: int, seconds: float, processor: int) -> Iterator[None]:
             burner.wait()
 
 
-def _bind(pids: tuple[int, ...], processors: set[int]) -> None:
-    """Bind every thread of the processes; those that have ended are left out."""
-    for pid in pids:
-        with suppress(OSError, psutil.NoSuchProcess):
-            for thread in psutil.Process(pid).threads():
-                os.sched_setaffinity(thread.id, processors)
+def _bound(pid: int, processors: set[int]) -> dict[int, set[int]]:
+    """Bind every thread of a process; the processors that each had before. Empty if the process has ended."""
+    before: dict[int, set[int]] = {}
+    for thread in _threads(pid):
+        with suppress(OSError):
+            before[thread] = os.sched_getaffinity(thread)
+            os.sched_setaffinity(thread, processors)
+    return before
+
+
+def _give_back(pid: int, before: dict[int, set[int]]) -> None:
+    """Let every thread have its own processors again; those that began meanwhile have those of the first one."""
+    if not before:
+        return
+    first = before.get(pid, next(iter(before.values())))
+    for thread in [thread for one in (pid, *descendants(pid)) for thread in _threads(one)]:
+        with suppress(OSError):
+            os.sched_setaffinity(thread, before.get(thread, first))
+
+
+def _threads(pid: int) -> list[int]:
+    with suppress(psutil.NoSuchProcess):
+        return [thread.id for thread in psutil.Process(pid).threads()]
+    return []

@@ -20,7 +20,8 @@ class FaultWindow:
     `number` is the fault's number in the schedule, None if the history has none. `end` is the time of the heal, None if
     the history has no heal. `until` is the end of the fault window: `end`, else `start` plus the fault's `seconds`,
     else `start`. `pids` are the processes that the fault hit, and `parent` is the pool's own process, if it is
-    recorded. A fault that `failed` injected nothing. `injection` is the operation that began it.
+    recorded. A fault that `failed` injected nothing. `injection` is the operation that began it. `heal`, the one that
+    ended it, also says what the fault saw of its effect.
     """
 
     number: int | None
@@ -34,6 +35,7 @@ class FaultWindow:
     pool: str | None
     failed: bool
     injection: Operation
+    heal: Operation | None = None
 
     @property
     def label(self) -> str:
@@ -73,18 +75,18 @@ def killed_workers(history: History) -> Set[str]:
 
 def _fault_windows(history: History) -> Sequence[FaultWindow]:
     injections: dict[object, list[Operation]] = {}
-    healed: dict[object, int] = {}
+    healed: dict[object, Operation] = {}
     for operation in history.by_process(NEMESIS):
         number, phase = operation.value.get("fault"), operation.value.get("phase")
         if phase == HEAL:
-            healed[number] = operation.time
+            healed[number] = operation
         elif phase == INJECT:
             key = ("unnumbered", len(injections)) if number is None else number
             injections.setdefault(key, []).append(operation)
     return [_window(logged, healed.get(logged[0].value.get("fault"))) for logged in injections.values()]
 
 
-def _window(logged: Sequence[Operation], healed: int | None) -> FaultWindow:
+def _window(logged: Sequence[Operation], healed: Operation | None) -> FaultWindow:
     first = logged[0]
     pools = [str(op.value["pool"]) for op in logged if op.value.get("pool") is not None]
     return FaultWindow(
@@ -92,13 +94,14 @@ def _window(logged: Sequence[Operation], healed: int | None) -> FaultWindow:
         name=first.f,
         kind=_kind(first),
         start=first.time,
-        end=healed,
-        until=max(logged[-1].time, _own_end(logged) if healed is None else healed),
+        end=None if healed is None else healed.time,
+        until=max(logged[-1].time, _own_end(logged) if healed is None else healed.time),
         pids=tuple(dict.fromkeys(pid for op in logged for pid in _pids(op))),
         parent=optional_whole(first, "pid"),
         pool=pools[0] if pools else None,
         failed=any(op.type is OperationType.FAIL for op in logged),
         injection=first,
+        heal=healed,
     )
 
 

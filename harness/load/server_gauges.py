@@ -14,6 +14,7 @@ import psycopg
 
 from harness.environments.base import WATCHING
 from harness.environments.redis_connection import RedisConnection
+from harness.environments.redis_watching import WatchingConnection
 from harness.environments.urls import plain_url
 from harness.errors import first_line
 from harness.load.process_group import ProcessGroup
@@ -121,7 +122,7 @@ class RedisClient:
     @property
     def connection(self) -> RedisConnection:
         """The connection; raises `RedisFailure` if the server does not answer."""
-        self._connection = self._connection or RedisConnection(self._url, timeout=TIMEOUT_SECONDS)
+        self._connection = self._connection or WatchingConnection(self._url, timeout=TIMEOUT_SECONDS)
         return self._connection
 
     def close(self) -> None:

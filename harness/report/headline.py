@@ -63,12 +63,15 @@ def _faults_and_kills(history: History) -> tuple[int, int]:
 
 
 def overall(runs: Sequence[ScenarioRun]) -> Verdict:
-    """The verdict over all runs; UNKNOWN over none."""
+    """The verdict over all runs; UNKNOWN over none, and NOT ASKED if all were skipped."""
+    if runs and all(run.skipped for run in runs):
+        return Verdict.NOT_ASKED
     return Verdict.combine(run.verdict for run in runs)
 
 
 def verdict_note(runs: Sequence[ScenarioRun]) -> str | None:
     """What the verdict VALID over these runs leaves open, as in `delivery not asked: 3 lost`; None if nothing."""
+    runs = [run for run in runs if not run.skipped]
     found = [(run, note) for run in runs if (note := unasked(run.results)) is not None]
     if not found or overall(runs) is not Verdict.VALID:
         return None
@@ -96,6 +99,11 @@ def worst_first(results: Sequence[tuple[str, CheckResult]]) -> list[tuple[str, C
 
 def sentence(runs: Sequence[ScenarioRun], lines: Sequence[Headline]) -> str:
     """The outcome of all runs in one sentence."""
+    asked = [(run, line) for run, line in zip(runs, lines, strict=True) if not run.skipped]
+    if (skipped := len(runs) - len(asked)) > 0:
+        count = counted(skipped, "scenario", "is" if skipped == 1 else "are")
+        found_in_asked = sentence([run for run, _ in asked], [line for _, line in asked])
+        return f"{found_in_asked} {count} left out: no fault can strike the target."
     verdict = overall(runs)
     if not runs:
         return "Nothing was run, so there is no verdict."

@@ -111,7 +111,8 @@ def _details(run: ScenarioRun) -> list[str]:
     ]
     if run.error is not None:
         found.append(f"- {plain_text(run.error)}")
-    for name, result in worst_first(list(run.results.items())):
+    results = list(run.results.items())
+    for name, result in results if run.skipped else worst_first(results):
         found.append(f"- **{plain_text(name)}** {result.verdict}: {plain_text(result.summary)}")
         if result.promise is not None:
             found.append(

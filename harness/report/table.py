@@ -83,7 +83,9 @@ def _reasons(run: ScenarioRun) -> list[str]:
         f"{result.verdict} {run.scenario}, {name}: {result.summary}{_promise(result)}"
         for name, result in worst_first(list(run.results.items()))
     ]
-    if run.error is not None:
+    if run.skipped:
+        found += [f"{run.verdict} {run.scenario}: {result.summary}" for result in run.results.values()]
+    elif run.error is not None:
         found.append(f"UNKNOWN {run.scenario}: {run.error}")
     elif not run.results:
         found.append(f"UNKNOWN {run.scenario}: no checker was run")

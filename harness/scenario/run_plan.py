@@ -13,6 +13,7 @@ from harness.errors import FOREIGN_ERRORS, UsageError, describe_error
 from harness.faults.base import Fault
 from harness.faults.pausing import PAUSE_MARGIN_SECONDS, PAUSE_SECONDS
 from harness.history.promises import Promises, taken_by
+from harness.scenario.applicable import for_target
 from harness.scenario.scenario import PoolNeeds, Scenario
 from harness.scenario.schedule import Schedule
 from harness.targets.base import Target, TargetSettings
@@ -55,9 +56,10 @@ def require_above_zero(**given: Any) -> None:
 class RunPlan:
     """A run of a scenario that is not started yet.
 
-    `scenario` has the rate and the time-out of this run. `seconds` is how long the run takes at least. `utilization` is
-    the work that arrives, as a share of what the slots of one pool can do. `patience` is how many seconds without any
-    change make an unfinished task a stuck one. `notes` are sentences for the report.
+    `scenario` has the rate, the time-out and the faults of this run; `left_out` is how many more cannot strike the
+    target. `seconds` is how long the run takes at least. `utilization` is the work that arrives, as a share of what the
+    slots of one pool can do. `patience` is how many seconds without any change make an unfinished task a stuck one.
+    `notes` are sentences for the report.
     """
 
     scenario: Scenario
@@ -68,6 +70,7 @@ class RunPlan:
     utilization: float
     patience: float = STALL_SECONDS
     notes: tuple[str, ...] = ()
+    left_out: int = 0
 
     @classmethod
     def of(
@@ -84,13 +87,16 @@ class RunPlan:
         """Plan a run. `rate` (tasks a second), `timeout` and `patience` (seconds) replace those of the scenario.
 
         A target that promises fewer slots than the scenario asks for gets a lower rate in proportion, and more time. A
-        target that promises a longer recovery than the reference implementation gets the time for it.
-        Raises `UsageError` if there are too few tasks for the faults, if the workload cannot have the rate, or for a
-        rate, a time-out or a patience that is no number above 0.
+        target that promises a longer recovery than the reference implementation gets the time for it. Faults that
+        cannot strike the target are left out.
+        Raises `UsageError` if no fault can strike it, if there are too few tasks for the faults, if the workload cannot
+        have the rate, or for a rate, a time-out or a patience that is no number above 0.
         """
         require_above_zero(rate=rate, timeout=timeout, patience=patience)
         promises = promises_of(target, scenario.pool)
-        notes = []
+        faults = len(scenario.faults)
+        scenario, note = for_target(scenario, target)
+        notes = [] if note is None else [note]
         if rate is not None:
             scenario = _with_rate(scenario, rate)
         elif (share := _slots(scenario.pool, promises) / scenario.pool.slots) < 1:
@@ -109,7 +115,8 @@ class RunPlan:
         plan = cls._of(scenario, promises, seed=seed, tasks=tasks)
         if plan.utilization > 1:
             notes.append(f"{plan.utilization:.1f} times as much work arrives as the slots of a pool can do")
-        return replace(plan, patience=needed, notes=tuple(notes))
+        left_out = faults - len(scenario.faults)
+        return replace(plan, patience=needed, notes=tuple(notes), left_out=left_out)
 
     @classmethod
     def _of(cls, scenario: Scenario, promises: Promises, *, seed: int, tasks: int) -> Self:

@@ -8,13 +8,15 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from harness.environments.base import Topology
 from harness.errors import UsageError
 from harness.history.promises import Promises
+from harness.kit.harness_worker.actions import ACTIONS
 
 FILE_NAME = "adapter.toml"
 
@@ -27,7 +29,8 @@ PLACEHOLDERS = ("python", "folder", "queue", "workers", "concurrency", "lease", 
 class AdapterFile:
     """The content of an adapter.toml with one profile applied; `folder` is where it is.
 
-    An adapter without `requirements` runs in the harness's own Python.
+    An adapter without `requirements` runs in the harness's own Python. `actions` are what its handlers can do at their
+    gate.
     """
 
     name: str
@@ -38,6 +41,8 @@ class AdapterFile:
     distribution: str | None = None
     requirements: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    topologies: tuple[Topology, ...] = ()
+    actions: tuple[str, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     promises: Promises = field(default_factory=Promises)
     profiles: tuple[str, ...] = ()
@@ -69,10 +74,17 @@ def read_adapter(path: Path, profile: str = "") -> AdapterFile:
         distribution=values.get("distribution"),
         requirements=tuple(values.get("requirements", ())),
         needs=tuple(values.get("needs", ())),
+        topologies=tuple(map(Topology, values.get("topologies", ()))),
+        actions=tuple(values.get("actions", _actions(values["pool"]))),
         settings=values.get("settings", {}),
         promises=_promises(file, values.get("promises", {})),
         profiles=tuple(profiles),
     )
+
+
+def _actions(pool: Sequence[str]) -> Sequence[str]:
+    """Those of the worker kit if the pool runs its Python; a worker without the kit has to name its own."""
+    return ACTIONS if any("{python}" in word for word in pool) else ()
 
 
 def _promises(file: Path, table: Mapping[str, Any]) -> Promises:
@@ -113,6 +125,14 @@ def _is_list(value: object) -> bool:
     return isinstance(value, list) and all(map(_is_text, value))
 
 
+def _is_topologies(value: object) -> bool:
+    return isinstance(value, list) and all(one in list(Topology) for one in value)
+
+
+def _is_actions(value: object) -> bool:
+    return isinstance(value, list) and all(one in ACTIONS for one in value)
+
+
 def _is_command(value: object) -> bool:
     return _is_list(value) and bool(value)
 
@@ -128,6 +148,8 @@ _KEYS: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "distribution": (_is_text, 'a text, such as "rq"'),
     "requirements": (_is_list, 'a list of texts, such as ["rq>=2"]'),
     "needs": (_is_list, _LIST),
+    "topologies": (_is_topologies, f"a list of {', '.join(Topology)}, which may be empty"),
+    "actions": (_is_actions, f"a list of {', '.join(ACTIONS)}, which may be empty"),
     "pool": (_is_command, _COMMAND),
     "client": (_is_command, _COMMAND),
     "settings": (_is_settings, "a table of texts"),

@@ -582,6 +582,18 @@ def test_the_loss_of_the_contents_is_noticed_once(bench: Bench) -> None:
     assert not bench.queue.end_rebuild("one"), "what was rebuilt before the loss proves nothing"
 
 
+def test_the_end_of_the_contents_may_be_missing_on_another_server(bench: Bench) -> None:
+    bench.queue.begin_rebuild("one")
+    bench.queue.end_rebuild("one")
+    bench.inspector.change_server()
+    assert bench.queue.begin_rebuild("two") == "two"
+    bench.inspector.change_server()
+    assert bench.queue.begin_rebuild("three") == "three"
+    assert not bench.queue.end_rebuild("two"), "its tasks may be missing again"
+    assert bench.queue.end_rebuild("three")
+    assert bench.queue.begin_rebuild("four") is None
+
+
 def test_at_most_64_leases_are_reaped_and_64_tasks_promoted_at_once(bench: Bench) -> None:
     """A step is one atomic script: the server must not stand still while a large backlog is worked off."""
     leased, delayed = new_ids(70), new_ids(70)

@@ -20,6 +20,7 @@ from harness.environments.embedded import EmbeddedEnvironment
 from harness.errors import GateError
 from harness.faults.backends import TerminateBackends
 from harness.faults.base import Fault, FaultContext
+from harness.faults.postgres_tail import LosePostgresTail
 from harness.faults.redis_tail import LoseRedisTail
 from harness.faults.restarting import RestartServer
 from harness.load.gauges import Sampler
@@ -38,8 +39,12 @@ def own_servers() -> Iterator[EmbeddedEnvironment]:
         yield environment
 
 
+# No process has this id.
+_GONE = 2**22 + 1
+
+
 def carry_out(fault: Fault, environment: EmbeddedEnvironment) -> None:
-    pool: Any = SimpleNamespace(worker_pids=lambda: [1], name="pool-1")
+    pool: Any = SimpleNamespace(worker_pids=lambda: [1], name="pool-1", pid=_GONE)
     pools: Any = SimpleNamespace(running=lambda: [pool])
     gates: Any = None
     context = FaultContext(gates=gates, pools=pools, environment=environment)
@@ -201,6 +206,61 @@ def test_redis_starts_again_without_what_it_wrote_last(own_servers: EmbeddedEnvi
     with redis.Redis.from_url(own_servers.endpoints.redis_url) as client:
         assert client.get("early") == b"1"
         assert int(client.get("late") or 0) < acknowledged, "the end is gone, although it was acknowledged"
+
+
+def test_a_rewriting_of_the_file_of_redis_hides_no_tail(
+    own_servers: EmbeddedEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From its beginning on, Redis appends to another file."""
+    kill = own_servers.kill
+    with redis.Redis.from_url(own_servers.endpoints.redis_url) as client:
+        client.set("rewritten", 1)
+
+        def write_and_kill(service: Service) -> None:
+            client.bgrewriteaof()
+            client.incr("rewritten")
+            kill(service)
+
+        monkeypatch.setattr(own_servers, "kill", write_and_kill)
+        carry_out(LoseRedisTail(at=0.0, lag=0.1), own_servers)
+    with redis.Redis.from_url(own_servers.endpoints.redis_url) as client:
+        assert client.get("rewritten") == b"1"
+
+
+@pytest.mark.parametrize(("lag", "setting"), [(1.0, "everysec"), (1.5, "no"), (3.0, "no")])
+def test_the_length_of_a_tail_is_what_a_setting_allows(lag: float, setting: str) -> None:
+    assert LoseRedisTail(at=0.0, lag=lag).appendfsync == setting
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_postgres_starts_again_without_commits_that_did_not_wait(
+    own_servers: EmbeddedEnvironment, waits: bool
+) -> None:
+    url = own_servers.endpoints.database_url
+    with psycopg.connect(url, autocommit=True) as postgres:
+        postgres.execute("DROP TABLE IF EXISTS late")
+        postgres.execute("CREATE TABLE late (n int)")
+        postgres.execute("ALTER SYSTEM SET wal_writer_delay = '150ms'")
+        postgres.execute(f"SET synchronous_commit = {'on' if waits else 'off'}")
+        acknowledged = 0
+
+        def write() -> None:
+            nonlocal acknowledged
+            with contextlib.suppress(psycopg.OperationalError):
+                while True:
+                    postgres.execute("INSERT INTO late VALUES (1)")
+                    acknowledged += 1
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        carry_out(LosePostgresTail(at=0.0, lag=0.4), own_servers)
+        writer.join()
+    with psycopg.connect(url) as postgres:
+        [found] = postgres.execute("SELECT count(*) FROM late").fetchone() or [0]
+        assert (found >= acknowledged) is waits
+        assert postgres.execute("SHOW wal_writer_delay").fetchone() == ("150ms",), (
+            "as it was before the fault"
+        )
 
 
 def test_a_tail_of_redis_that_is_empty_is_no_fault(own_servers: EmbeddedEnvironment) -> None:

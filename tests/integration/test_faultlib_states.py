@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from functools import partial
 from time import monotonic
 
 import psycopg
@@ -15,9 +16,11 @@ from redis.retry import Retry
 
 from harness.environments.base import WATCHING, Endpoints
 from harness.environments.embedded import EmbeddedEnvironment
+from harness.environments.redis_connection import RedisFailure
 from harness.errors import GateError, HarnessError
 from harness.faults import postgres_states, redis_states
 from harness.faults.held_state import ServerState, repeated
+from harness.load.server_gauges import RedisSampler
 
 pytestmark = pytest.mark.integration
 
@@ -94,6 +97,18 @@ def test_postgres_is_read_only_while_the_state_is_held(own_servers: Endpoints) -
         with postgres_states.ReadOnly().held(own_servers):
             assert "read-only" in error_of(errors.ReadOnlySqlTransaction, writing(connection))
         eventually_succeeds(writing(connection))
+
+
+@pytest.mark.parametrize("before", ["off", None])
+def test_what_alter_system_had_set_before_a_state_is_set_again(
+    own_servers: Endpoints, before: str | None
+) -> None:
+    name = "default_transaction_read_only"
+    with in_postgres(own_servers) as connection:
+        postgres_states.alter_system(connection, {name: before})
+        with postgres_states.ReadOnly().held(own_servers):
+            pass
+        assert postgres_states.alter_system(connection, {name: None}) == {name: before}
 
 
 def eventually_succeeds(action: Callable[[], object]) -> None:
@@ -200,6 +215,26 @@ def test_what_the_harness_watches_with_is_no_client(own_servers: Endpoints, stat
         with pytest.raises(GateError, match="had nothing to strike"), state.held(own_servers):
             watching.execute("SELECT pg_sleep(0.3)")
         watching.execute("SELECT 1")
+
+
+@pytest.mark.parametrize(
+    ("state", "refuses"),
+    [
+        (redis_states.ClientsKilled(), False),
+        (redis_states.PasswordChanged(), False),
+        (redis_states.Busy(script_seconds=0.2), True),
+    ],
+    ids=["killed", "locked out", "busy"],
+)
+def test_the_gauges_of_a_load_are_no_client_of_redis(
+    own_servers: Endpoints, state: ServerState, refuses: bool
+) -> None:
+    with closing(RedisSampler(own_servers.redis_url)) as gauges:
+        gauges.sample()
+        watch = partial(error_of, RedisFailure, gauges.sample) if refuses else gauges.sample
+        with pytest.raises(GateError, match=r"no client|nothing to strike"), state.held(own_servers):
+            watch()
+        assert gauges.sample().totals, "it is still connected"
 
 
 def test_a_server_that_is_away_is_a_breakdown_with_one_sentence() -> None:

@@ -42,7 +42,7 @@ def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[App]:
 def test_a_pool_starts_on_a_full_redis_and_empties_its_queue(app: App, eventually: Eventually) -> None:
     queue, server = app.client.queue, app.client.redis
     first = app.pool(num_workers=1)  # so that the queue is not a new one
-    eventually(lambda: queue.epoch() is not None, deadline=30)
+    eventually(queue.epoch, deadline=30)
     first.signal(signal.SIGTERM)
     assert first.wait() == 0
     tasks = app.enqueue(*range(20)) + app.enqueue(20, name="fail") + app.enqueue(21, name="thread")
@@ -65,7 +65,7 @@ def test_on_a_full_redis_running_tasks_are_renewed_canceled_released_and_recover
 ) -> None:
     queue, server = app.client.queue, app.client.redis
     pool = app.pool(num_workers=1, lease_seconds=3)
-    eventually(lambda: queue.epoch() is not None, deadline=30)
+    eventually(queue.epoch, deadline=30)
     kept, canceled, crashed = app.enqueue(1, 2, 3, hold=[1])
     eventually(lambda: all(app.begun(n) for n in (1, 2, 3)), deadline=30)
     server.config_set("maxmemory", 1)

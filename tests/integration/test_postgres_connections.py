@@ -297,6 +297,21 @@ def test_listeners_of_an_sqlite_engine_are_kept(tmp_path: Path, servers: Embedde
     engine.dispose()
 
 
+@pytest.mark.parametrize(
+    ("default", "used"), [("off", "on"), ("on", "on"), ("local", "local"), ("remote_write", "remote_write")]
+)
+def test_a_commit_waits_until_it_is_durable_although_the_default_is_not_to(
+    servers: EmbeddedEnvironment, default: str, used: str
+) -> None:
+    """Else a crash of Postgres loses acknowledged tasks: `lose-postgres-tail` is INVALID without this."""
+    with own_database(servers, f"synchronous_commit = {default}") as endpoints:
+        engine = engine_for(endpoints.database_url)
+        for one in (engine, one_statement(engine)):
+            with one.begin() as connection:
+                assert connection.execute(text("SHOW synchronous_commit")).scalar_one() == used
+        engine.dispose()
+
+
 @pytest.mark.parametrize("seconds", [14 * 86_400.0, float(LONGEST_SERVER_TIMEOUT)])
 def test_a_time_limit_of_weeks_still_connects(servers: EmbeddedEnvironment, seconds: float) -> None:
     engine = engine_for(servers.endpoints.database_url, timeout=seconds)

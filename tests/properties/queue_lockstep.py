@@ -94,6 +94,14 @@ class QueueLockstep(RuleBasedStateMachine):
         self.steps.clear()
         self.fence_lost = True
 
+    def change_server(self) -> None:
+        """What a restart or a failover does that loses nothing."""
+        for queue in self.queues:
+            if isinstance(queue, MemoryQueue):
+                queue.restore(queue.books)
+            else:
+                queue.client.hset(queue.keys.cfg, "server", "another")
+
     def set_policy(self, **changes: float) -> None:
         for queue in self.queues:
             set_policy(queue, **changes)

@@ -335,6 +335,11 @@ class QueueMachine(QueueLockstep):
                 self.enqueue([task_id], task.level, 0.0, task.lock_key, 0, from_reconciler=True)
             self.rebuild("again", end=True)
 
+    @rule()
+    def change_server(self) -> None:
+        super().change_server()
+        self.model.server_changed = True
+
     @rule(name=st.sampled_from(["first", "second"]), end=st.booleans())
     def rebuild(self, name: str, end: bool) -> None:
         self.model.rebuild_began(name, self.ask(lambda queue: queue.begin_rebuild(name)))

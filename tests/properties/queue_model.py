@@ -67,6 +67,7 @@ class QueueModel:
     highest: int = 0  # the highest token ever given, also by contents that were lost
     remembers: bool = False
     rebuilding: str | None = None
+    server_changed: bool = False
     names: dict[tuple[str, str], int] = field(default_factory=dict)  # name and fingerprint of what pools know
 
     def has_authority(self, task: UUID, token: int) -> bool:
@@ -259,6 +260,8 @@ class QueueModel:
                 del self.tasks[task_id]  # it waits; the record has ended it
 
     def rebuild_began(self, proposal: str, answer: str | None) -> None:
+        if self.server_changed:
+            self.remembers, self.rebuilding, self.server_changed = False, None, False
         if not self.remembers:
             self.rebuilding = self.rebuilding or proposal
         assert answer == (None if self.remembers else self.rebuilding), (

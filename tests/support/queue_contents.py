@@ -88,6 +88,9 @@ class Inspector(Protocol):
     def forget(self) -> None:
         """Let the queue lose its contents, which takes a moment."""
 
+    def change_server(self) -> None:
+        """Let another server have the contents, as after a failover."""
+
 
 @dataclass(frozen=True)
 class RedisInspector:
@@ -177,6 +180,9 @@ class RedisInspector:
     def forget(self) -> None:
         self.queue.drop()
 
+    def change_server(self) -> None:
+        self.queue.client.hset(self.queue.keys.cfg, "server", "another")
+
 
 class Clock:
     """A clock in whole milliseconds that only tests advance."""
@@ -234,6 +240,9 @@ class MemoryInspector:
     def forget(self) -> None:
         self.queue.drop()
         self.clock.milliseconds += 1
+
+    def change_server(self) -> None:
+        self.queue.restore(self.queue.books)
 
     def _pass(self, milliseconds: int, *, but: Sequence[UUID]) -> None:
         left = {i: at - self.clock.milliseconds for at, i in self.queue.books.lease.items() if i not in but}

@@ -121,6 +121,7 @@ class Books:
     wake: int = 0
     fence: int = 0
     turn: int = 0
+    server: int = 0  # the one that the pools know
     epoch: str | None = None
     rebuilding: str | None = None
     store: str | None = None

@@ -52,6 +52,7 @@ class MemoryQueue:
         self._clock = clock
         self._idle = idle or self._block
         self._books = Books()
+        self._server = 0  # changes with each failover
         self._results: dict[UUID, tuple[str, int]] = {}
         self._changed = threading.Condition()
 
@@ -212,10 +213,13 @@ class MemoryQueue:
 
     def begin_rebuild(self, proposal: str) -> str | None:
         with self._changed:
-            if self._books.epoch is not None:
+            books = self._books
+            if books.server != self._server:
+                books.server, books.epoch, books.rebuilding = self._server, None, None
+            if books.epoch is not None:
                 return None
-            self._books.rebuilding = self._books.rebuilding or proposal
-            return self._books.rebuilding
+            books.rebuilding = books.rebuilding or proposal
+            return books.rebuilding
 
     def end_rebuild(self, name: str) -> bool:
         with self._changed:
@@ -294,9 +298,10 @@ class MemoryQueue:
             self._books = Books()
 
     def restore(self, books: Books) -> None:
-        """Replace the contents by those of another moment, as a failover does."""
+        """Replace the contents by those of another moment, on another server, as a failover does."""
         with self._changed:
             self._books = books
+            self._server += 1
 
     def _microseconds(self) -> int:
         return round(self._clock() * 1_000_000)

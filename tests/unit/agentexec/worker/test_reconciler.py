@@ -23,7 +23,7 @@ from agentexec.store.rows import ActivityUpdate
 from agentexec.store.status import Status
 from agentexec.task import Registry, encode_payload
 from agentexec.worker.loop import WorkerLoop
-from agentexec.worker.reconciler import LOOK_BEHIND, START, Reconciler
+from agentexec.worker.reconciler import LOOK_BEHIND, REST, START, Reconciler, Rests
 from tests.support.queue_contents import RedisInspector
 from tests.support.record import new_activity, require_sound, row_of, rows_of, starts
 
@@ -90,6 +90,29 @@ def test_what_the_queue_forgot_is_brought_back_and_completes(
     for row in rows_of(engine, tasks).values():
         require_sound(row)
         assert row.status == "complete"
+
+
+@pytest.mark.invariant("I1")
+def test_what_another_server_lacks_is_brought_back_at_once(
+    engine: Engine, queue: RedisQueue, reconciler: Reconciler
+) -> None:
+    """A replica took over, or the server started again without the end of its file."""
+    lost, there = dispatched(engine, queue, 2)
+    queue.client.hdel(queue.keys.job, str(lost))
+    reconciler.run_round(full_pass=False)
+    assert queue.known([lost, there]) == [False, True], "only a comparison would find it"
+    RedisInspector(queue).change_server()
+    reconciler.run_round(full_pass=False)
+    assert queue.known([lost, there]) == [True, True]
+    assert queue.epoch()
+
+
+def test_one_slow_scan_is_no_reason_to_rest() -> None:
+    """A frozen server makes a scan of any length, and the next comparison would come after twenty times that."""
+    rests = Rests()
+    assert [rests.after(seconds) for seconds in (5.0, 0.1, 0.2, 60.0, 0.1)] == pytest.approx(
+        [0, 0.1 * REST, 0.1 * REST, 0.2 * REST, 0.1 * REST]
+    )
 
 
 @pytest.mark.invariant("I9")

@@ -1,0 +1,76 @@
+"""Which faults of a scenario can strike a target: those of the services that it needs and of what its handlers can do.
+
+A fault of a server that the target does not use has no victim, and its run could show nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from harness.environments.base import LEADS_TO, SERVICES, Service
+from harness.errors import UsageError
+from harness.faults.base import Fault
+from harness.history.figures import counted
+from harness.scenario.scenario import Scenario
+from harness.targets.base import Target
+
+
+def why_left_out(scenario: Scenario, target: Target) -> str | None:
+    """Why no fault of the scenario can strike the target, as in `strikes redis, and x needs postgres`; else None."""
+    faults = scenario.faults
+    return _why(faults, target) if faults and not _striking(faults, target) else None
+
+
+def for_target(scenario: Scenario, target: Target) -> tuple[Scenario, str | None]:
+    """The scenario with those of its faults that can strike the target, and a note if others are left out.
+
+    Raises `UsageError` if none can.
+    """
+    if (why := why_left_out(scenario, target)) is not None:
+        raise UsageError(f"{scenario.name} {why}. Choose another scenario.")
+    faults, kept = scenario.faults, _striking(scenario.faults, target)
+    if len(kept) == len(faults):
+        return scenario, None
+    left_out = [fault for fault in faults if fault not in kept]
+    count = f"{len(left_out)} of {counted(len(faults), 'fault', 'are')}"
+    note = f"{count} left out: {scenario.name} {_why(left_out, target)}"
+    return replace(scenario, faults=kept), note
+
+
+def services_of(target: Target) -> Sequence[Service]:
+    """The services that the target uses; Postgres and Redis if it does not say."""
+    found: Sequence[Service] = getattr(target, "services", getattr(target, "needs", SERVICES))
+    return found
+
+
+def _striking(faults: Sequence[Fault], target: Target) -> tuple[Fault, ...]:
+    return tuple(fault for fault in faults if not (_service(fault, target) or _action(fault, target)))
+
+
+def _service(fault: Fault, target: Target) -> Service | None:
+    """The service that a fault strikes, if the target does not use it."""
+    service: Service | None = getattr(fault, "service", None)
+    if service is not None:
+        service = LEADS_TO.get(service, service)
+    return service if service not in services_of(target) else None
+
+
+def _action(fault: Fault, target: Target) -> str | None:
+    """What a handler has to do for a fault, if those of the target cannot do it."""
+    action: str | None = getattr(fault, "action", None)
+    can: Collection[str] | None = getattr(target, "actions", None)
+    return action if can is not None and action not in can else None
+
+
+def _why(faults: Sequence[Fault], target: Target) -> str:
+    services = dict.fromkeys(service for fault in faults if (service := _service(fault, target)))
+    actions = dict.fromkeys(action for fault in faults if (action := _action(fault, target)))
+    parts = []
+    if services:
+        needed = " and ".join(services_of(target)) or "no service"
+        parts.append(f"strikes {' and '.join(services)}, and {target.name} needs {needed}")
+    if actions:
+        listed = " and ".join(actions)
+        parts.append(f"lets a handler {listed}, which `actions` of {target.name} does not have")
+    return "; it ".join(parts)
