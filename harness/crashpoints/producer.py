@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from typing import Protocol
 
 from harness.errors import TargetFailed
-from harness.processes import descendants, is_alive
+from harness.processes import descendants, is_alive, send
 from harness.targets.adapter import AdapterSession
 from harness.targets.base import Submission, TaskSpec
 
