@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
+
+_TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
 
 def send(pids: Iterable[int], number: signal.Signals) -> None:
@@ -35,8 +39,27 @@ def descendants(pid: int) -> list[int]:
         return []
 
 
-def ports(pid: int) -> set[int]:
-    """The own TCP ports of a process; empty if it has ended."""
+def owner_of_port(port: int, pids: Iterable[int]) -> int | None:
+    """The first of some processes that has a TCP socket with this port of its own; None if none has."""
+    if not _TABLES[0].exists():
+        return next((pid for pid in pids if port in _ports(pid)), None)
+    # One look at the table of all sockets: psutil reads it for each process, and it is long.
+    line = re.compile(rb"^ *\d+: [0-9A-F]+:%04X (?:\S+ +){7}(\d+)" % port, re.MULTILINE)
+    tables = (table.read_bytes() for table in _TABLES if table.exists())
+    sockets = {f"socket:[{found.decode()}]" for table in tables for found in line.findall(table)}
+    return next((pid for pid in pids if sockets & _open_files(pid)), None)
+
+
+def _open_files(pid: int) -> set[str]:
+    found = set()
+    with suppress(OSError):  # it has ended
+        for file in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                found.add(str(file.readlink()))
+    return found
+
+
+def _ports(pid: int) -> set[int]:
     try:
         return {one.laddr.port for one in psutil.Process(pid).net_connections("tcp")}
     except psutil.Error:

@@ -25,7 +25,7 @@ from harness.gate import GateKeeper
 from harness.history import OperationType, Recorder
 from harness.history.names import NEMESIS, PROMISES, RUNNER
 from harness.history.promises import Promises
-from harness.processes import descendants, is_alive, ports, send
+from harness.processes import descendants, is_alive, owner_of_port, send
 from harness.run.gauge import MachineGauge
 from harness.run.kept_logs import record_clock
 from harness.run.patience import Movement, Patience
@@ -202,22 +202,14 @@ class StrikeLane:
 
     def owner(self, role: str, port: int) -> tuple[int, RunningPool | None] | None:
         """The process whose connection has this port, and its pool; None if it has ended."""
-        pools = self.pools.running() if role == WORKER else []
-        candidates: list[tuple[int, RunningPool | None]] = [
-            (pid, pool) for pool in pools for pid in (pool.pid, *descendants(pool.pid))
-        ]
-        if role == PRODUCER:
-            candidates = [(pid, None) for pid in self.producer.pids()]
-        for pid, pool in candidates:
-            if port in ports(pid):
-                return pid, pool
-        return self._owner_that_starts(port)
-
-    def _owner_that_starts(self, port: int) -> tuple[int, RunningPool | None] | None:
-        """A process of a pool or a producer that is not up yet."""
-        known = {pool.pid for pool in self.pools.running()}
-        found = (pid for pid in descendants(os.getpid()) if pid not in known and port in ports(pid))
-        return next(((pid, None) for pid in found), None)
+        by_pid = {
+            pid: pool
+            for pool in (self.pools.running() if role == WORKER else ())
+            for pid in (pool.pid, *descendants(pool.pid))
+        }
+        # A process of a pool or a producer that is not up yet is below this one too.
+        found = owner_of_port(port, {**by_pid, **dict.fromkeys(descendants(os.getpid()))})
+        return None if found is None else (found, by_pid.get(found))
 
     def unfinished(self) -> int:
         """How many tasks of the queue have not ended; seen twice if none, because a task may be between two stores."""

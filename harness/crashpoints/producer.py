@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from typing import Protocol
 
 from harness.errors import TargetFailed
-from harness.processes import descendants, is_alive
+from harness.processes import descendants, is_alive, send
 from harness.targets.adapter import AdapterSession
 from harness.targets.base import Submission, TaskSpec
 
@@ -49,4 +50,6 @@ class ClientOfAdapter:
         return [pid, *descendants(pid)] if is_alive(pid) else []
 
     def close(self) -> None:
+        # Its data belong to the session of the pool, which removes them.
+        send([self.session.client_pid], signal.SIGKILL)
         self.session.kill()

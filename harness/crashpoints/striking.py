@@ -125,7 +125,7 @@ class Striker:
             if life.starts:
                 _wait_while(living, armed, _CALL_SECONDS)
             if armed.wait(_NUDGE_SECONDS) is None:
-                # A blocking read gets its reply with the next task.
+                # A blocking read gets its reply with the next task, of which each slot may read one.
                 nudge += self._nudge(living, armed)
             command = armed.wait(_STRIKE_SECONDS)
             struck = command is not None and self._carry_out(crash, command, tasks)
@@ -172,13 +172,15 @@ class Striker:
         return min(_LATE_LEASES * self.lane.settings.lease, _MOST_LATE_SECONDS)
 
     def _nudge(self, living: threading.Thread, armed: ArmedStrike) -> list[int]:
-        """Submit one more task, unless the producer waits for an answer; its number."""
+        """Submit a task for each slot, unless the producer waits for an answer; their numbers."""
         _wait_while(living, armed, _STRIKE_SECONDS)
         if living.is_alive() or armed.command is not None:
             return []
-        number = self.lane.take(1)
-        self.lane.submit([TaskSpec(number=number)])
-        return [number]
+        count = self.lane.settings.concurrency
+        first = self.lane.take(count)
+        numbers = list(range(first, first + count))
+        self.lane.submit([TaskSpec(number=number) for number in numbers])
+        return numbers
 
     def _overtake(self, crash: CrashStrike, tasks: Sequence[TaskSpec]) -> None:
         """Wait until another run of a task has begun and waits at its gate, or until none will."""

@@ -16,7 +16,7 @@ from harness.faults.base import Aim, FaultContext, PlannedFault
 from harness.faults.process import some_workers
 from harness.history import InjectionKind
 from harness.history.promises import Loss
-from harness.processes import descendants, ports
+from harness.processes import descendants, owner_of_port
 from harness.targets.pools import RunningPool
 from harness.wire import Conditions, Direction, Wire, WireClient
 
@@ -118,6 +118,6 @@ def _of(pool: RunningPool) -> Callable[[WireClient], bool]:
     """Whether a client is a process of a pool."""
 
     def is_of(client: WireClient) -> bool:
-        return any(client.port in ports(pid) for pid in (pool.pid, *descendants(pool.pid)))
+        return owner_of_port(client.port, (pool.pid, *descendants(pool.pid))) is not None
 
     return is_of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,10 @@ import pytest
 from harness.checkers.base import Verdict
 from harness.crashpoints.points import CrashKind, CrashRow, CrashStrike, Point
 from harness.crashpoints.run import CrashpointsRun
+from harness.crashpoints.striking import _wait_while
 from harness.errors import TargetFailed
 from harness.progress import Quiet
+from harness.wire import ArmedStrike, Blow, Command, Strike, WireClient
 
 POINT = Point(life="plain", role="worker", service="redis", client="w", name="GET", occurrence=1)
 
@@ -64,3 +67,14 @@ def test_a_strike_that_missed_its_command_is_made_once_more(
     found = [replace(row, verdict=Verdict.UNKNOWN, outcome="not struck", struck=False), row]
     monkeypatch.setattr(CrashpointsRun, "_work", lambda run, waiting: run.rows.append(found.pop(0)))
     assert row in strike_in_lanes_that_fail(tmp_path, [])
+
+
+def test_the_wait_for_a_life_ends_as_soon_as_the_strike_falls() -> None:
+    armed, goes_on = ArmedStrike(Strike(blow=Blow.HOLD)), threading.Event()
+    living = threading.Thread(target=goes_on.wait, daemon=True)
+    living.start()
+    armed.fell(Command(number=1, name="GET", client=WireClient(port=1, name="w")), lambda: None)
+    # A client whose command is held until its time-out sends it again on another connection.
+    _wait_while(living, armed, 1e6)
+    assert living.is_alive()
+    goes_on.set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import closing
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ from harness.errors import GateError, UsageError
 from harness.faults.base import FaultContext
 from harness.faults.links import DisturbLink, LinkCut
 from harness.history.promises import Loss
+from harness.processes import owner_of_port
 from harness.scenario.schedule import plan_faults
 from harness.wire import Conditions, Direction, WireClient
 
@@ -96,6 +98,22 @@ def test_only_the_processes_of_a_pool_are_struck() -> None:
     assert chosen == [port]
     with pytest.raises(GateError, match="No connection to redis"):
         carry_out(fault, redis=RecordingWire(1))
+
+
+@pytest.mark.parametrize("has_tables", [True, False])
+def test_the_owner_of_a_connection_is_found_by_its_port(
+    has_tables: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not has_tables:
+        monkeypatch.setattr("harness.processes._TABLES", (Path("/no/such/table"),))
+    with (
+        closing(socket.create_server(("127.0.0.1", 0))) as server,
+        closing(socket.create_connection(server.getsockname())) as own,
+    ):
+        port = own.getsockname()[1]
+        assert owner_of_port(port, [1, os.getpid()]) == os.getpid()
+        assert owner_of_port(port, [os.getppid()]) is None
+    assert owner_of_port(port, [os.getpid()]) is None
 
 
 def test_what_is_no_disturbance_is_refused() -> None:
