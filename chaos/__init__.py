@@ -41,6 +41,7 @@ from . import (
     starve_workers,
     terminate_backends,
     terminate_storm,
+    watch,
 )
 
 __all__ = ["SCENARIOS"]
@@ -81,6 +82,7 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             scale_to_zero.SCENARIO,
             starve_workers.SCENARIO,
             mixed_soak.SCENARIO,
+            watch.SCENARIO,
         )
     }
 )

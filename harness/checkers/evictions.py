@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import Any
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.history import History
@@ -69,5 +70,5 @@ def _evicting(history: History) -> list[FaultWindow]:
     return [fault for fault in injected_faults(history) if _KEYS in _found(fault)]
 
 
-def _found(fault: FaultWindow) -> dict[str, object]:
+def _found(fault: FaultWindow) -> dict[str, Any]:
     return {} if fault.heal is None else dict(fault.heal.value)

@@ -136,13 +136,16 @@ class AgentexecSession:
     def _pending(self) -> list[UUID]:
         return [row[0] for row in self._read(select(Activity.id).where(*self._is_pending()))]
 
-    def _is_pending(self) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-        return Activity.queue_name == self._settings.queue, Activity.status.in_(list(PENDING))
+    def own(self) -> tuple[ColumnElement[bool], ...]:
+        """The conditions of the activities of this session: all of its queue."""
+        return (Activity.queue_name == self._settings.queue,)
+
+    def _is_pending(self) -> tuple[ColumnElement[bool], ...]:
+        return *self.own(), Activity.status.in_(list(PENDING))
 
     def movement(self) -> object:
         """How many activities have each status, and how many tasks the queue has in each state."""
-        of_queue = Activity.queue_name == self._settings.queue
-        counted = select(Activity.status, func.count()).where(of_queue).group_by(Activity.status)
+        counted = select(Activity.status, func.count()).where(*self.own()).group_by(Activity.status)
         try:
             with self._client.engine.connect() as connection:
                 statuses = {status: number for status, number in connection.execute(counted)}  # noqa: C416 - rows
@@ -154,36 +157,8 @@ class AgentexecSession:
 
     def witnesses(self) -> Iterator[Operation]:
         """The activity log, the activities, and the remaining content of this queue."""
-        of_queue = Activity.queue_name == self._settings.queue
-        log = select(
-            self.number,
-            ActivityLog.activity_id,
-            ActivityLog.fence,
-            ActivityLog.n,
-            ActivityLog.status,
-            ActivityLog.percentage,
-            ActivityLog.created_at,
-        )
-        log = (
-            log.join(Activity)
-            .where(of_queue)
-            .order_by(ActivityLog.activity_id, ActivityLog.fence, ActivityLog.n)
-        )
-        for task, activity, fence, n, status, percentage, at in self._read(log):
-            if task is None:
-                continue
-            value = {"task": task, "activity": str(activity), "fence": fence, "n": n, "status": status.value}
-            yield _witness("postgres", "transition", value | {"percentage": percentage, "at": at.timestamp()})
-        activities = select(
-            self.number, Activity.id, Activity.status, Activity.attempt, Activity.fence, Activity.agent_type
-        )
-        recorded = self._read(activities.where(of_queue).order_by(Activity.id))
-        for task, activity, status, attempt, fence, name in recorded:
-            value = {"activity": str(activity), "status": status.value, "attempt": attempt, "fence": fence}
-            if task is None:
-                yield _witness("postgres", CHILD, {"name": name, **value})
-            else:
-                yield _witness("postgres", "record", {"task": task, **value})
+        yield from self.records()
+        recorded = [row[0] for row in self._read(select(Activity.id).where(*self.own()))]
         depth = self._client.queue.depth()
         yield _witness(
             "redis",
@@ -195,12 +170,42 @@ class AgentexecSession:
                 "parked": depth.parked,
                 "dead": depth.dead,
                 "known": depth.known,
-                "held": self._remaining([row[1] for row in recorded]),
-                "orphans": redis_orphans(
-                    self._client.redis, self._client.queue.keys, [row[1] for row in recorded]
-                ),
+                "held": self._remaining(recorded),
+                "orphans": redis_orphans(self._client.redis, self._client.queue.keys, recorded),
             },
         )
+
+    def records(self) -> Iterator[Operation]:
+        """The activity log and the activities."""
+        log = select(
+            self.number,
+            ActivityLog.activity_id,
+            ActivityLog.fence,
+            ActivityLog.n,
+            ActivityLog.status,
+            ActivityLog.percentage,
+            ActivityLog.created_at,
+        )
+        log = (
+            log.join(Activity)
+            .where(*self.own())
+            .order_by(ActivityLog.activity_id, ActivityLog.fence, ActivityLog.n)
+        )
+        for task, activity, fence, n, status, percentage, at in self._read(log):
+            if task is None:
+                continue
+            value = {"task": task, "activity": str(activity), "fence": fence, "n": n, "status": status.value}
+            yield _witness("postgres", "transition", value | {"percentage": percentage, "at": at.timestamp()})
+        activities = select(
+            self.number, Activity.id, Activity.status, Activity.attempt, Activity.fence, Activity.agent_type
+        )
+        recorded = self._read(activities.where(*self.own()).order_by(Activity.id))
+        for task, activity, status, attempt, fence, name in recorded:
+            value = {"activity": str(activity), "status": status.value, "attempt": attempt, "fence": fence}
+            if task is None:
+                yield _witness("postgres", CHILD, {"name": name, **value})
+            else:
+                yield _witness("postgres", "record", {"task": task, **value})
 
     def _remaining(self, activities: Sequence[UUID]) -> list[str]:
         """The activities that are still in the queue, without its dead letters."""
