@@ -81,8 +81,8 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             lose_postgres_tail.SCENARIO,
             scale_to_zero.SCENARIO,
             starve_workers.SCENARIO,
-            mixed_soak.SCENARIO,
             watch.SCENARIO,
+            mixed_soak.SCENARIO,
         )
     }
 )

@@ -18,5 +18,4 @@ SCENARIO = Scenario(
     checkers=standard(recovery_p99=None, minimum_faults=0),
     destructive=False,
     pool=PoolNeeds(workers=2, concurrency=4),
-    tags=("watch",),
 )

@@ -217,7 +217,7 @@ def _watching(
 
 def _watched(target: Target, queue: str) -> Target:
     # Here, because it imports the reference, which the harness does not need.
-    from harness.targets.watched import watched
+    from harness.testing.watched import watched
 
     require_reference("--watch")
     return watched(target, queue)

@@ -23,7 +23,7 @@ from harness import cli
 from harness.environments.base import Endpoints
 from harness.environments.embedded import EmbeddedEnvironment
 from harness.faults.process import kill_pool
-from harness.targets.watched_task import WATCHED_TASK, Watched
+from harness.targets.applications.agentexec_watched_task import WATCHED_TASK, Watched
 from tests.conftest import Eventually
 from tests.support.environment import child_environment
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.integration
 
 POOL = """
 import agentexec as ax
-from harness.targets.watched_task import add_watched_task
+from harness.targets.applications.agentexec_watched_task import add_watched_task
 
 pool = ax.Pool()
 add_watched_task(pool)

@@ -11,8 +11,8 @@ from harness.environments.base import Endpoints
 from harness.errors import UsageError
 from harness.history.promises import Promises
 from harness.targets.agentexec_target import AgentexecTarget, opened
-from harness.targets.agentexec_watched import WatchedAgentexec, WatchedApplication
 from harness.targets.applications.agentexec import AgentexecApplication
+from harness.targets.applications.agentexec_watched import WatchedAgentexec, WatchedApplication
 from harness.targets.base import Target, TargetSession, TargetSettings
 from harness.targets.promised import promised
 from harness.testing.application import Application, JudgedSession

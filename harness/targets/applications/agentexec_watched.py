@@ -27,9 +27,9 @@ from harness.history.figures import NANOSECONDS
 from harness.history.statuses import COMPLETE
 from harness.targets.agentexec_target import AgentexecSession
 from harness.targets.applications.agentexec import ApplicationSession
+from harness.targets.applications.agentexec_watched_task import WATCHED_TASK, Watched
 from harness.targets.base import TaskSpec
 from harness.targets.user_pool import UserPool
-from harness.targets.watched_task import WATCHED_TASK, Watched
 
 MARK = "harness"
 """The key in the metadata of a task of the harness; its value has the `run` and the `number` of the task."""
