@@ -140,6 +140,7 @@ IN_CONTAINERS = (
     "terminate-backends",
     "lose-redis-tail",
     "lose-postgres-tail",
+    "fill-disk",
 )
 QUICK_PEERS = ("--peers", "agentexec", "pgqueuer-asyncpg", "--quick", "--rounds", "1")
 EXTRAS = tuple(PYPROJECT["project"]["optional-dependencies"])
@@ -329,9 +330,16 @@ def containers(session: nox.Session) -> None:
 
 @nox.session
 def planted(session: nox.Session) -> None:
-    """Runs every method against every planted defect, into docs/design/planted.md; `-- NAME` runs one defect."""
+    """Runs every method against every planted defect, into docs/design/planted.md; `-- [--release] NAME`."""
     prepare(session, extras=EXTRAS, groups=["test"])
     session.run("python", "-m", "tests.planted", *session.posargs)
+
+
+@nox.session
+def promises(session: nox.Session) -> None:
+    """Breaks each promise on purpose, and sees that what asks for it notices; `-- NAME` breaks one."""
+    prepare(session, extras=EXTRAS, groups=["test"])
+    session.run("python", "-m", "tests.promises", *session.posargs)
 
 
 @nox.session

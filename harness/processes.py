@@ -35,6 +35,14 @@ def descendants(pid: int) -> list[int]:
         return []
 
 
+def ports(pid: int) -> set[int]:
+    """The own TCP ports of a process; empty if it has ended."""
+    try:
+        return {one.laddr.port for one in psutil.Process(pid).net_connections("tcp")}
+    except psutil.Error:
+        return set()
+
+
 def tree_seconds(roots: Iterable[int]) -> float:
     """Seconds of processor time of some processes and all below them, with those of their ended children."""
     total = 0.0

@@ -36,7 +36,7 @@ from agentexec.producer.lock_order import LockOrder
 from agentexec.queue.ownership import adopt_queue, store_name
 from agentexec.queue.protocol import Admission, Dispatch, Queue
 from agentexec.store.dialects import parts
-from agentexec.store.refusals import FAILURES, FailureKind, kind_of
+from agentexec.store.refusals import SEPARABLE, FailureKind, kind_of
 from agentexec.store.rows import NewActivity
 from agentexec.store.statements import record_enqueued
 
@@ -128,7 +128,7 @@ class Enqueuer:
             except Exception as error:  # noqa: BLE001 - see above
                 middle = len(part) // 2
                 # The task of one caller must not fail those of the others.
-                if middle and isinstance(error, FAILURES) and kind_of(error) is FailureKind.ROW:
+                if middle and isinstance(error, SEPARABLE) and kind_of(error) is FailureKind.ROW:
                     left.extendleft([part[middle:], part[:middle]])
                     continue
                 failed = [*part]

@@ -31,13 +31,13 @@ class FailureKind(Enum):
     UNEXPLAINED = "unexplained"
 
 
-# What the driver and the encoder raise for values that have no form in a statement.
-UNENCODABLE = (TypeError, ValueError, ArithmeticError, RecursionError, MemoryError)
-FAILURES = (SQLAlchemyError, *UNENCODABLE)
+# With what driver and encoder raise for values without a form. MemoryError may strike any row: it ends a worker.
+FAILURES = (SQLAlchemyError, TypeError, ValueError, ArithmeticError, RecursionError)
+SEPARABLE = (*FAILURES, MemoryError)
 
 
 def kind_of(error: BaseException) -> FailureKind:
-    """The kind of a failure; `error` is one of `FAILURES`."""
+    """The kind of a failure; `error` is one of `SEPARABLE`."""
     if isinstance(error, NoConnectionFree):
         return FailureKind.TRANSIENT
     if not isinstance(error, DBAPIError):

@@ -4,8 +4,11 @@
 """
 
 from harness.checkers.availability import availability
+from harness.checkers.backups import backups, beyond_backups, budget_per_restoration
 from harness.checkers.base import reads
 from harness.checkers.causality import causality
+from harness.checkers.charges import charges
+from harness.checkers.delays import delays
 from harness.checkers.delivery import Delivery, account, delivery
 from harness.checkers.duplicates import budget_per_fault, budget_per_kill, duplicates
 from harness.checkers.effects import effects
@@ -15,11 +18,15 @@ from harness.checkers.faults_injected import faults_injected
 from harness.checkers.fencing import fencing
 from harness.checkers.locks import locks
 from harness.checkers.nothing_left import nothing_left
+from harness.checkers.poison import poison
 from harness.checkers.priorities import priorities
 from harness.checkers.progress import progress
+from harness.checkers.protocol import protocol
 from harness.checkers.recovery import recovery, resumption
+from harness.checkers.results import results
 from harness.checkers.shutdown import shutdown
 from harness.checkers.standard import FEATURES, standard
+from harness.checkers.steady_state import steady_state
 from harness.checkers.transitions import transitions
 from harness.checkers.witnesses import witnesses
 
@@ -28,9 +35,14 @@ __all__ = [
     "Delivery",
     "account",
     "availability",
+    "backups",
+    "beyond_backups",
     "budget_per_fault",
     "budget_per_kill",
+    "budget_per_restoration",
     "causality",
+    "charges",
+    "delays",
     "delivery",
     "duplicates",
     "effects",
@@ -40,13 +52,17 @@ __all__ = [
     "fencing",
     "locks",
     "nothing_left",
+    "poison",
     "priorities",
     "progress",
+    "protocol",
     "reads",
     "recovery",
+    "results",
     "resumption",
     "shutdown",
     "standard",
+    "steady_state",
     "transitions",
     "witnesses",
 ]

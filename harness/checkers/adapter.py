@@ -17,10 +17,20 @@ from harness.history.figures import counted
 from harness.history.statuses import COMPLETE, LEGAL
 
 NAME = "adapter"
-_STORE = frozenset({"delivery", "transitions", "witnesses", "fencing", "effects", "progress"})
+_STORE = frozenset({"delivery", "transitions", "witnesses", "fencing", "protocol", "effects", "progress"})
 _WORKERS = _STORE | {"recovery", "duplicates", "locks", "priorities", "shutdown"}
 _END = frozenset(
-    {"delivery", "transitions", "witnesses", "queue", "effects", "progress", "recovery", "shutdown"}
+    {
+        "delivery",
+        "transitions",
+        "protocol",
+        "witnesses",
+        "queue",
+        "effects",
+        "progress",
+        "recovery",
+        "shutdown",
+    }
 )
 
 # By `f`, the numbers that an operation must have, and those that it may have.

@@ -19,7 +19,7 @@ from harness.history.resumptions import promised_resumptions
 ASKED = "asked"
 """The name of the result that says that a run asked nothing but side checks."""
 
-SIDE_CHECKS = frozenset({"evidence", "faults", "availability", "causality", "exits", "evictions"})
+SIDE_CHECKS = frozenset({"evidence", "faults", "availability", "causality", "exits", "evictions", "steady"})
 """Checkers that say nothing about what became of the tasks: alone they are no verdict about a system."""
 
 
@@ -104,12 +104,22 @@ _QUESTIONS: Mapping[str, _Question] = {
         names=("recovers_within",),
         wanted="a time until an interrupted task begins again",
     ),
+    "steady": _Question(
+        promised=lambda made, taken: made.steady_within is not None and taken <= made.survives,
+        names=("steady_within",),
+        wanted="a time until tasks start as before",
+    ),
     "shutdown": _Question(
         promised=_ends_tasks,
         names=("sigterm",),
         wanted="that a pool ends its running tasks after SIGTERM",
     ),
     "transitions": _left_behind("log", wanted="a log of transitions after {losses}"),
+    "protocol": _Question(
+        promised=lambda made, taken: taken <= made.survives and made.log and made.fences,
+        names=("log", "fences"),
+        wanted="a log of transitions under fencing tokens after {losses}",
+    ),
     "fencing": _field("fences", "fencing tokens"),
     "effects": _field("fences", "fencing tokens, under which an effect happens once"),
     "queue": _left_behind("queue", wanted="an empty queue after {losses}"),
@@ -117,9 +127,17 @@ _QUESTIONS: Mapping[str, _Question] = {
     "witnesses": _left_behind(
         "records", "queue", wanted="records and a report of the queue's content that agree after {losses}"
     ),
+    "poison": _Question(
+        promised=lambda made, _: made.most_crashes is not None,
+        names=("most_crashes",),
+        wanted="that a task whose workers die of it becomes a dead letter",
+    ),
     "locks": _field("locks", "lock keys"),
     "priorities": _field("priorities", "priorities"),
     "progress": _field("progress", "progress entries"),
+    "results": _field("results", "the result of the accepted run"),
+    "delays": _field("delays", "that a delayed task waits"),
+    "charges": _field("charges", "a count of failures"),
     "deadlocks": _field("deadlock_free", "a database without deadlocks"),
 }
 

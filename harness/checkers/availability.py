@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from harness.checkers.base import Checker, CheckResult, Verdict
+from harness.checkers.settings import keeps_settings
 from harness.history import History
 from harness.history.faults import fault_spans
 from harness.history.figures import quantile, quantiles, seconds
@@ -75,6 +76,7 @@ class _Judgement(NamedTuple):
     otherwise: str
 
 
+@keeps_settings
 def availability(*, minimum_share: float | None = None, enqueue_p99: float | None = None) -> Checker:
     """Figures of submissions and starts before, during and after faults; a verdict only if a bound is given.
 

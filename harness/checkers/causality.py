@@ -7,12 +7,14 @@ from itertools import chain
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
+from harness.checkers.settings import keeps_settings
 from harness.history import History, Operation
 from harness.history.fields import task_of
 from harness.history.figures import counted, seconds
 from harness.history.submissions import submissions
 
 
+@keeps_settings
 def causality() -> Checker:
     """No worker records anything about a task before the client begins the first submission of that task.
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from harness.checkers.base import Checker, CheckResult, Verdict
+from harness.checkers.settings import keeps_settings
 from harness.history import DEADLOCKS, History
 from harness.history.fields import whole
 
 
+@keeps_settings
 def deadlocks() -> Checker:
     """The database ended no statement because of a deadlock during the run.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
+from harness.checkers.settings import keeps_settings
 from harness.history import History, Operation, OperationType
 from harness.history.ending import cut_short, drain, open_end
 from harness.history.fields import activity_of, task_of, whole
@@ -147,6 +148,7 @@ def _account(history: History, *, allow_queued: bool) -> Delivery:
     )
 
 
+@keeps_settings
 def delivery(*, allow_queued: bool = False, allow_errors: bool = False) -> Checker:
     """No acknowledged task is lost or stuck and none is unexpected; the terms are those of `Delivery`.
 

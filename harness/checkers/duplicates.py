@@ -3,47 +3,92 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import chain, pairwise
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
+from harness.checkers.settings import keeps_settings
 from harness.history import History, InjectionKind, OperationType
-from harness.history.faults import FaultWindow, injected_faults, killed_workers
-from harness.history.fields import task_of
-from harness.history.figures import counted, seconds
+from harness.history.faults import FaultWindow, injected_faults, killed_workers, kills
+from harness.history.figures import NANOSECONDS, counted, seconds
+from harness.history.lost_leases import lease_seconds
 from harness.history.promises import DeliveryMode, Loss, losses, promises
 from harness.history.runs import Run, begun, returned, runs
 from harness.history.starving import starved_lease
+from harness.history.submissions import submissions
 
 Budget = int | Callable[[History], int]
 
 
+@keeps_settings
 def budget_per_kill(concurrency: int) -> Callable[[History], int]:
     """A budget for the duplicates that kills explain: at most `concurrency` for each killed worker.
 
     A killed worker may have finished up to `concurrency` handlers whose completion was not recorded yet, and an
-    at-least-once system must run those again. So a duplicate is excused if the task returned in a killed worker. No
-    kill excuses a task that returned twice in workers that survived.
+    at-least-once system must run those again. So a return is excused if an earlier one of its task was in a worker
+    that was killed before the later run began. Each kill explains one return of a task. No kill excuses a task that
+    returned twice in workers that survived, nor a run that had begun before the kill.
     """
 
     def budget(history: History) -> int:
-        killed = killed_workers(history)
-        times = returned(history)
-        finished = {
-            (op.process, task_of(op)) for op in history.where("run", OperationType.OK) if op.process in killed
-        }
-        explained = Counter(process for process, task in finished if times[task] > 1)
+        killed = {process: kills(history)[process].start for process in killed_workers(history)}
+        explained: Counter[str] = Counter()
+        for found in _returned_again(history):
+            causes: list[str] = []
+            for run in found:
+                cause = next((one for one in causes if killed[one] <= run.begun.time), None)
+                if cause is not None:
+                    causes.remove(cause)
+                    explained[cause] += 1
+                if run.process in killed:
+                    causes.append(run.process)
         return sum(min(concurrency, number) for number in explained.values())
 
     return budget
 
 
+@keeps_settings
 def budget_per_fault(slots: int) -> Callable[[History], int]:
-    """A budget of `slots` duplicates for each injected fault: so many running tasks may run again after each."""
-    return lambda history: slots * len(injected_faults(history))
+    """A budget of `slots` duplicates for each injected fault: so many running tasks may run again after each.
+
+    A fault explains a return only if it was active between the submission of the task (or at most one lease before it)
+    and the beginning of the later run.
+    """
+
+    def budget(history: History) -> int:
+        submitted: dict[int, int] = {}
+        for one in submissions(history):
+            submitted.setdefault(one.task, one.request.time)
+        margin = round(lease_seconds(history) * NANOSECONDS)
+        faults = sorted(injected_faults(history), key=lambda fault: fault.until)
+        left = [slots] * len(faults)
+        later = sorted((run for found in _returned_again(history) for run in found[1:]), key=_beginning)
+        for run in later:
+            since = submitted.get(run.task, 0) - margin
+            for index, fault in enumerate(faults):
+                if left[index] and fault.start <= run.begun.time and fault.until >= since:
+                    left[index] -= 1
+                    break
+        return slots * len(faults) - sum(left)
+
+    return budget
 
 
+def _returned_again(history: History) -> Iterator[Sequence[Run]]:
+    """The runs that returned, in order of their beginning, of each task with more than one."""
+    by_task: dict[int, list[Run]] = {}
+    for run in runs(history):
+        if run.finished:
+            by_task.setdefault(run.task, []).append(run)
+    return (found for found in by_task.values() if len(found) > 1)
+
+
+def _beginning(run: Run) -> int:
+    return run.begun.time
+
+
+@keeps_settings
 def duplicates(budget: Budget) -> Checker:
     """At most `budget` executions are surplus: a handler returned again for a task that had returned before.
 

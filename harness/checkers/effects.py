@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
+from harness.checkers.settings import keeps_settings
 from harness.history import History, OperationType
 from harness.history.fields import subject_of, task_of, whole
 from harness.history.figures import counted
@@ -26,6 +27,7 @@ class _Effects:
     refused: frozenset[int] = frozenset()
 
 
+@keeps_settings
 def effects(*, minimum: int = 1) -> Checker:
     """Effects, keyed by (activity, fence), were taken exactly once for each activity that completed.
 

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from harness.checkers.base import Checker, CheckResult, Verdict
+from harness.checkers.settings import keeps_settings
 from harness.history import BREAKDOWN, History, Operation
 from harness.history.ending import cut_short
 from harness.history.faults import kills
@@ -19,6 +20,7 @@ _SHOWN = 3
 _CUT_OFF = re.compile(r"(?P<process>worker-\d+)\.jsonl:\d+ is cut off")
 
 
+@keeps_settings
 def evidence() -> Checker:
     """Every line of the history could be read, except the last of a killed worker, and the run did not break down.
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Set
 
 from harness.checkers.base import Checker, CheckResult, Verdict
+from harness.checkers.settings import keeps_settings
 from harness.history import History
 from harness.history.ending import cut_short, stopped_at
 from harness.history.faults import kills
-from harness.history.figures import counted
+from harness.history.figures import counted, seconds
+from harness.history.late_records import LateRecord, late_records
 from harness.history.machine import lost_to_machine
 from harness.history.names import worker_name
 from harness.history.promises import unsurvived_from
@@ -25,10 +27,12 @@ MARGIN_SECONDS = 10.0
 """How much longer than its graceful time-out the harness waits for a pool that it stopped, before it kills it."""
 
 
+@keeps_settings
 def exits() -> Checker:
     """Every pool that ended without a kill ended with exit code 0, or with a promised one (`accepted_codes`).
 
-    This holds for a pool that a fault or the end of the run stopped, and for one that ended by itself. A pool that the
+    This holds for a pool that a fault or the end of the run stopped, and for one that ended by itself. None of its
+    workers records anything after that end (`late_records`). A pool that the
     harness had to kill, since it did not end after SIGTERM, is a breach. Pools whose own process a fault killed are
     not judged, nor are those that ended by themselves after a loss that the system does not promise to survive.
     UNKNOWN if no other pool ended, if all breaches came after the run was cut short (`stopped_at`), or if this machine
@@ -53,6 +57,7 @@ def exits() -> Checker:
             verdict = Verdict.NOT_ASKED if own else Verdict.UNKNOWN
             return CheckResult(verdict=verdict, summary=summary, figures=figures)
         codes = _or(frozenset().union(*accepted.values()))
+        late = [one for pid, one in late_records(history).items() if pid in {each.pid for each in asked}]
         if bad:
             whys = [_why(history, one) for one in bad]
             summary = f"{len(bad)} of {counted(len(asked), 'pool')} did not end with code {codes}; the first: {whys[0]}"
@@ -64,6 +69,17 @@ def exits() -> Checker:
                 counterexamples=tuple(
                     {"kind": "exit", "pool": one.pool, "pid": one.pid, "code": one.code, "why": why}
                     for one, why in zip(bad, whys, strict=True)
+                ),
+            )
+        if late:
+            whys = [_why_late(one) for one in late]
+            return CheckResult(
+                verdict=Verdict.INVALID,
+                summary=f"{len(late)} of {counted(len(asked), 'pool')} left a worker behind; the first: {whys[0]}",
+                figures=figures,
+                counterexamples=tuple(
+                    {"kind": "late", "pool": one.exit.pool, "pid": one.exit.pid, "why": why}
+                    for one, why in zip(late, whys, strict=True)
                 ),
             )
         summary = f"{counted(len(asked), 'pool')} ended with code {codes}, {len(ended) - len(own)} killed"
@@ -80,6 +96,11 @@ def _why(history: History, one: PoolExit) -> str:
     if one.pid in killed_pools(history) and (stop := stopped_pools(history).get(one.pid)) is not None:
         return f"{one.pool} (pid {one.pid}) did not end within {stop.value.get('seconds')} s of SIGTERM"
     return f"{one.pool} (pid {one.pid}) ended with code {one.code}"
+
+
+def _why_late(one: LateRecord) -> str:
+    late = seconds(one.operation.time - one.exit.time)
+    return f"{one.operation.process} recorded {one.operation.f!r} {late:.3f} s after its pool had ended"
 
 
 def _excuse(history: History, one: PoolExit) -> str | None:

@@ -6,12 +6,14 @@ from fractions import Fraction
 from math import ceil
 
 from harness.checkers.base import Checker, CheckResult, Verdict
+from harness.checkers.settings import keeps_settings
 from harness.history import History
 from harness.history.faults import injected_faults, kills
 from harness.history.figures import counted
 from harness.history.names import LEFT_OUT
 
 
+@keeps_settings
 def faults_injected(minimum: int = 1, *, minimum_kills: int = 0) -> Checker:
     """At least `minimum` faults were injected and at least `minimum_kills` processes killed, else UNKNOWN.
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
+from harness.checkers.settings import keeps_settings
 from harness.history import History
 from harness.history.fields import optional_whole
 from harness.history.figures import counted
@@ -38,6 +39,7 @@ class _Subject:
     recorded: int | None = None
 
 
+@keeps_settings
 def fencing() -> Checker:
     """The four claims of this module, for every activity.
 

@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
+from harness.checkers.settings import keeps_settings
 from harness.history import History
-from harness.history.faults import injected_faults, kills
+from harness.history.faults import kills
 from harness.history.figures import counted, seconds
-from harness.history.injection import InjectionKind
+from harness.history.lost_leases import lease_may_be_lost
 from harness.history.records import completions
 from harness.history.runs import Run, runs
 from harness.history.starving import starved_lease
@@ -41,12 +42,13 @@ class Overlap:
         return self.first.task == self.second.task
 
 
+@keeps_settings
 def locks(*, minimum: int = 1) -> Checker:
     """Runs of tasks with one lock key exclude each other.
 
     Claims, for each lock key: two runs whose completions the store accepted never overlap; and two runs of different
-    tasks do not overlap at all, unless a fault that neither kills nor stops was injected before the second began (it
-    may have paused or disconnected the worker of the first, so that its lease expired). A run without an outcome
+    tasks do not overlap at all, unless a fault may have cost the first its lease before the second began
+    (`lease_may_be_lost`: it paused that worker for long enough, or struck a server). A run without an outcome
     certainly lasted until its worker was killed; without a kill only its beginning is certain. Overlaps that are no
     breach are counted as `fenced`. UNKNOWN if fewer than `minimum` tasks with a lock key ran, or if this machine may
     have cost the first run of each breach of the second claim its lease (`starved_lease`).
@@ -67,10 +69,11 @@ def locks(*, minimum: int = 1) -> Checker:
 
 
 def _judged(history: History, by_key: Mapping[str, list[Run]], tasks: int) -> CheckResult:
-    excused_from = _first_pause(history)
-    overlaps = list(_overlaps(history, by_key))
-    bad = [one for one in overlaps if _is_breach(one, excused_from)]
-    fenced = len(overlaps) - len(bad)
+    bad: list[Overlap] = []
+    lost: list[Overlap] = []
+    for one in _overlaps(history, by_key):
+        (bad if _is_breach(history, one) else lost).append(one)
+    fenced = len(lost)
     figures: dict[str, float | int | None] = {
         "locked_tasks": tasks,
         "lock_keys": len(by_key),
@@ -91,7 +94,7 @@ def _judged(history: History, by_key: Mapping[str, list[Run]], tasks: int) -> Ch
         summary = f"{len(bad)} overlaps under a lock key; the first: {_why((judged or bad)[0])}"
         summary += "" if judged else f", which is not judged: {excuses[0]}"
     examples = [_example("overlap", one) for one in bad]
-    examples += [_example("fenced", one) for one in overlaps if not _is_breach(one, excused_from)]
+    examples += [_example("fenced", one) for one in lost]
     return CheckResult(
         verdict=Verdict.of(wrong=bool(judged), unsure=bool(bad)),
         summary=summary,
@@ -142,15 +145,10 @@ def _of_key(key: str, members: Iterable[_LockedRun]) -> Iterator[Overlap]:
         going.append(one)
 
 
-def _first_pause(history: History) -> int | None:
-    """When the first fault was injected that may have cost a living worker its lease (nanoseconds)."""
-    harmless = (InjectionKind.KILL, InjectionKind.STOP)
-    return next((fault.start for fault in injected_faults(history) if fault.kind not in harmless), None)
-
-
-def _is_breach(one: Overlap, excused_from: int | None) -> bool:
-    excused = excused_from is not None and one.second.begun.time >= excused_from
-    return one.counted or not (one.same_task or excused)
+def _is_breach(history: History, one: Overlap) -> bool:
+    if one.counted or one.same_task:
+        return one.counted
+    return not lease_may_be_lost(history, one.first, one.second.begun.time)
 
 
 def _excuse(history: History, one: Overlap) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.delivery import WAITING, account
+from harness.checkers.settings import keeps_settings
 from harness.history import History, Operation
 from harness.history.ending import open_end
 from harness.history.fields import whole
@@ -12,6 +13,7 @@ from harness.history.promises import delivers_again
 NAMED = 20  # orphans in a counterexample
 
 
+@keeps_settings
 def nothing_left() -> Checker:
     """At the end, the queue reports no task that waits or is leased, and nothing outside of its states.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
+from harness.checkers.settings import keeps_settings
 from harness.history import History, OperationType
 from harness.history.faults import fault_spans
 from harness.history.figures import counted, quantiles, seconds
@@ -48,6 +49,7 @@ class Wait:
         return self.allowed is not None and self.passed > self.allowed
 
 
+@keeps_settings
 def priorities(order: Sequence[str] = ("high", "low"), *, turn: int = TURN, minimum: int = 1) -> Checker:
     """Tasks of the lowest and of the highest priority of `order` are passed by a bounded number of other tasks.
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
+from harness.checkers.settings import keeps_settings
 from harness.history import History
 from harness.history.fields import subject_of, whole
 from harness.history.figures import counted
@@ -15,6 +16,7 @@ Key = tuple[str, int]
 """An activity and the fence of one attempt of it."""
 
 
+@keeps_settings
 def progress(*, minimum: int = 1) -> Checker:
     """Percentages never fall, and the log has what a handler reported, except for a suffix that a crash may lose.
 

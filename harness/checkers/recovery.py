@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
+from harness.checkers.settings import keeps_settings
 from harness.history import History
 from harness.history.ending import open_end
 from harness.history.faults import FaultWindow
@@ -37,6 +38,7 @@ _OUTAGES = frozenset(
 _NOT_SHOWN = "promised and not shown: the history does not say when the run of the task was cut off"
 
 
+@keeps_settings
 def recovery(p99: float | None = None, *, minimum: int = 1, from_last_kill: bool = False) -> Checker:
     """Every task that a kill interrupted begins again, 99 % of them within `p99` seconds.
 
@@ -61,6 +63,7 @@ def recovery(p99: float | None = None, *, minimum: int = 1, from_last_kill: bool
     return check
 
 
+@keeps_settings
 def resumption() -> Checker:
     """Every task that a fault interrupted without killing its worker begins again within the promised time.
 

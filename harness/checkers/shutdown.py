@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
+from harness.checkers.settings import keeps_settings
 from harness.history import History, InjectionKind, OperationType
 from harness.history.ending import cut_short, open_end, stopped_at
 from harness.history.faults import FaultWindow, injected_faults, killed_workers
 from harness.history.fields import whole
 from harness.history.figures import counted, seconds
+from harness.history.late_records import late_records
 from harness.history.machine import bound_lost_to_machine, lost_to_machine
 from harness.history.promises import Loss, SigtermPromise, losses_of, promises
 from harness.history.runs import Run, runs
@@ -66,6 +68,7 @@ class _StoppedPool:
         return seconds(time - self.signalled)
 
 
+@keeps_settings
 def shutdown(graceful: float, margin: float, *, minimum_running: int = 1) -> Checker:
     """A pool that gets SIGTERM ends within `graceful` + `margin` seconds, with an accepted code, and drops nothing.
 
@@ -175,6 +178,11 @@ def _exit_breaches(history: History, pool: _StoppedPool) -> Iterator[Breach]:
     if pool.exit is None:
         yield Breach(why=f"pool {pool.pool} never ended", excuse=cut_short(history))
         return
+    late = late_records(history).get(pool.exit.pid)
+    # A run that ended after the exit names its task, see `_ending`.
+    if late is not None and late.operation.f != "run":
+        after, op = seconds(late.operation.time - pool.exit.time), late.operation
+        yield Breach(why=f"{op.process} recorded {op.f!r} {after:.3f} s after the pool had ended")
     took, allowed = pool.since_signal(pool.exit.time), pool.graceful + pool.margin
     stopped, excuse = stopped_at(history), None
     if stopped is not None and pool.exit.time >= stopped:

@@ -19,7 +19,9 @@ from harness.checkers.locks import locks
 from harness.checkers.nothing_left import nothing_left
 from harness.checkers.priorities import priorities
 from harness.checkers.progress import progress
+from harness.checkers.protocol import protocol
 from harness.checkers.recovery import recovery
+from harness.checkers.steady_state import steady_state
 from harness.checkers.transitions import transitions
 from harness.checkers.witnesses import witnesses
 
@@ -53,6 +55,7 @@ def standard(
         "duplicates": duplicates(budget_per_kill(concurrency)),
         "transitions": transitions(),
         "fencing": fencing(),
+        "protocol": protocol(),
         "queue": nothing_left(),
         "exits": exits(),
         "witnesses": witnesses(),
@@ -62,6 +65,7 @@ def standard(
         "locks": locks(minimum=int("locks" in uses)),
         "priorities": priorities(minimum=int("priorities" in uses)),
         "availability": availability(),
+        "steady": steady_state(),
     }
     if recovery_p99 is not None:
         checkers["recovery"] = recovery(None if recovery_p99 == "promised" else recovery_p99)

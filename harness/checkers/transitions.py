@@ -7,12 +7,14 @@ from itertools import pairwise
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
+from harness.checkers.settings import keeps_settings
 from harness.history import History, Operation
+from harness.history.activity_model import follows
 from harness.history.ending import open_end
 from harness.history.fields import whole
 from harness.history.figures import counted
 from harness.history.records import Entry, logs, records, tasks
-from harness.history.statuses import FIRST, LEGAL, TERMINAL
+from harness.history.statuses import FIRST, TERMINAL
 
 _Logs = Mapping[str, Sequence[Entry]]
 
@@ -20,16 +22,17 @@ AT_THE_END = frozenset({"unfinished", "record"})
 """The kinds of breaches that depend on the end of the run."""
 
 
+@keeps_settings
 def transitions(*, allow_queued: bool = False) -> Checker:
     """Every activity's log, in the order of (fence, n), is a legal path to a terminal status.
 
     Claims, for every activity with a log or a record in the store: the log begins with `queued`; each row follows the
-    one before by `LEGAL`; a row that repeats the status under the same fence is a progress entry, except after a
-    terminal status, which nothing follows; n counts 0, 1, 2... under each fence; the last status is terminal (or
-    `queued`, if `allow_queued`). If the history has `record` operations, the record agrees with the last row and has no
-    fence below it. UNKNOWN without any `transition`, and if the run ended too early (`open_end`) and all breaches are
-    of a kind in `AT_THE_END`. Does not claim that the log is correct: `fencing` and `delivery` compare the store's
-    evidence with that of the workers.
+    one before by the statuses of the model (`follows`); a row that repeats the status under the same fence is a
+    progress entry, except after a terminal status, which nothing follows; n counts 0, 1, 2... under each fence; the
+    last status is terminal (or `queued`, if `allow_queued`). If the history has `record` operations, the record agrees
+    with the last row and has no fence below it. UNKNOWN without any `transition`, and if the run ended too early
+    (`open_end`) and all breaches are of a kind in `AT_THE_END`. Does not claim that the log is correct: `fencing`,
+    `delivery` and `protocol` compare the store's evidence with that of the workers.
     """
 
     def check(history: History) -> CheckResult:
@@ -49,6 +52,20 @@ def transitions(*, allow_queued: bool = False) -> Checker:
         return _result(history, found, len(known), examples)
 
     return check
+
+
+def illegal_paths(history: History) -> list[Counterexample]:
+    """The breaches of a store that was read while tasks run: those of `transitions` but that a task has not ended."""
+    found, known = logs(history), tasks(history)
+    breaches = [
+        *((subject, kind, why) for subject, rows in found.items() for kind, why in _breaches(rows, True)),
+        *((subject, "record", why) for subject, why in _disagreements(found, records(history))),
+    ]
+    return [
+        Counterexample(kind=kind, task=known[subject], why=why, more=_more(subject, found))
+        for subject, kind, why in breaches
+        if kind != "unfinished"
+    ]
 
 
 def _result(history: History, found: _Logs, activities: int, examples: list[Counterexample]) -> CheckResult:
@@ -83,7 +100,7 @@ def _breaches(rows: Sequence[Entry], allow_queued: bool) -> Iterator[tuple[str, 
         yield "gap", f"the log under fence {first.fence} begins with row {first.n}, not with row 0"
     for before, after in pairwise(rows):
         same_fence = before.fence == after.fence
-        if after.n != (before.n + 1 if same_fence else 0) or not _legal(before, after, same_fence):
+        if after.n != (before.n + 1 if same_fence else 0) or not _legal(before, after):
             yield from _step(before, after)
     if last.status not in TERMINAL and not (allow_queued and last.status == FIRST):
         yield "unfinished", f"the log ends with {last.status}"
@@ -96,19 +113,15 @@ def _step(before: Entry, after: Entry) -> Iterator[tuple[str, str]]:
         yield "repeated", f"row {after.n} under fence {after.fence} exists twice"
     elif after.n != expected:
         yield "gap", f"the log under fence {after.fence} has row {after.n} where row {expected} belongs"
-    if not _legal(before, after, same_fence):
+    if not _legal(before, after):
         yield (
             "illegal",
             f"{before.status} (fence {before.fence}) was followed by {after.status} (fence {after.fence})",
         )
 
 
-def _legal(before: Entry, after: Entry, same_fence: bool) -> bool:
-    if before.status == after.status and same_fence:
-        return before.status not in TERMINAL
-    if same_fence and after.status == "running" and before.fence > 0:
-        return False  # a task released under a fence runs again only under a higher one
-    return after.status in LEGAL.get(before.status, frozenset())
+def _legal(before: Entry, after: Entry) -> bool:
+    return follows(before.status, before.fence, after.status, after.fence)
 
 
 def _disagreements(found: _Logs, recorded: Mapping[str, Operation]) -> Iterator[tuple[str, str]]:

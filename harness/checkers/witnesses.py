@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
 from harness.checkers.delivery import account
+from harness.checkers.settings import keeps_settings
 from harness.history import History, Operation, OperationType
 from harness.history.ending import open_end
 from harness.history.faults import killed_workers
@@ -37,6 +38,7 @@ class _Count:
     why: str
 
 
+@keeps_settings
 def witnesses() -> Checker:
     """No two of the four evidence sources contradict each other, at the end of a run that was drained.
 

@@ -7,6 +7,7 @@ import shlex
 import sys
 import time
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -15,9 +16,9 @@ from harness.cli.called import called_as
 from harness.command_line import filled_path, positive
 from harness.crashpoints.lane import LaneSettings
 from harness.crashpoints.lives import LIVES, lives_of
-from harness.crashpoints.points import CrashKind, CrashRow, CrashStrike
+from harness.crashpoints.points import CommandKind, CrashKind, CrashRow, CrashStrike
 from harness.crashpoints.run import OUT_OF_TIME, CrashpointsRun, all_strikes
-from harness.crashpoints.table import document, overall, reasons, row_text, summary, table
+from harness.crashpoints.table import document, kinds_text, overall, reasons, row_text, summary, table
 from harness.environments import make_environment
 from harness.errors import EXIT_VALID, UsageError
 from harness.history.figures import counted
@@ -34,7 +35,7 @@ FILE = "crashpoints.json"
 
 _BACKEND = "embedded"
 _SECONDS = 600
-_JOBS = 4
+_JOBS = 8
 _LEASE_SECONDS = 2.0
 
 
@@ -89,6 +90,8 @@ def run_crashpoints(options: Namespace) -> int:
     for strike in only:
         if strike.point.life not in LIVES:
             raise UsageError(f"There is no life {strike.point.life!r}. Choose one of {', '.join(LIVES)}.")
+    if only and (options.lives or options.strikes):
+        raise UsageError("--only names whole strikes. Leave --lives and --strikes out, or leave --only out.")
     stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     with (
         claimed_folder(options.report or Path("reports") / f"crashpoints-{target.name}-{stamp}") as folder,
@@ -112,15 +115,18 @@ def _run(
             jobs=options.jobs,
             deadline=began + options.seconds,
             progress=progress,
-            on_row=lambda row: progress.step(row_text(row)),
+            on_row=lambda row: progress.step(f"{run.state()}: {row_text(row)}"),
         )
-        strikes = only or _listed(options, target, run)
-        if options.list:
-            for point in run.points:
-                print(one_line(f"{point.number or '-':>3}  {point.id}"))
-            return EXIT_VALID
-        rows = run.strike(strikes)
-    _report(options, target, rows, folder, time.monotonic() - began)
+        with run:
+            strikes = only or _listed(options, target, run)
+            rows = [] if options.list else run.strike(strikes)
+    if options.list:
+        for point in run.points:
+            print(one_line(f"{point.number or '-':>3}  {point.id}"))
+        return EXIT_VALID
+    # A part of the lives, or of the strikes, says nothing about what is left out.
+    seen = {} if options.only or options.lives or options.strikes else run.seen
+    _report(options, target, rows, folder, seen=seen, seconds=time.monotonic() - began)
     return overall(rows).exit_code
 
 
@@ -145,9 +151,19 @@ def repeat_command(options: Namespace, strike: CrashStrike) -> str:
     return shlex.join([*words, "--target", options.target, *backend, "--only", strike.id])
 
 
-def _report(options: Namespace, target: Target, rows: list[CrashRow], folder: Path, seconds: float) -> None:
+def _report(
+    options: Namespace,
+    target: Target,
+    rows: list[CrashRow],
+    folder: Path,
+    *,
+    seen: Mapping[CommandKind, int],
+    seconds: float,
+) -> None:
     repeat = partial(repeat_command, options)
-    found = document(rows, target=target.name, version=target.version(), seconds=seconds, repeat=repeat)
+    found = document(
+        rows, target=target.name, version=target.version(), seconds=seconds, repeat=repeat, seen=seen
+    )
     write_whole(folder / FILE, masked(json.dumps(found, indent=2)) + "\n")
     print(table(rows))
     if not_clean := reasons([row for row in rows if row.why != OUT_OF_TIME], repeat):
@@ -156,6 +172,8 @@ def _report(options: Namespace, target: Target, rows: list[CrashRow], folder: Pa
         print(
             f"\nUNKNOWN: {counted(late, 'strike')} not begun, {OUT_OF_TIME}; give more --seconds or fewer --lives."
         )
+    if seen:
+        print("", *kinds_text(seen, rows), sep="\n")
     print(
         f"\n{one_line(target.name)}: {overall(rows)}, {summary(rows)}, {seconds:.0f} s\nrows:  {folder / FILE}"
     )

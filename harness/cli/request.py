@@ -16,7 +16,8 @@ from harness.cli.cost_options import cost_words, metering_of
 from harness.cli.load_options import load_words, planned_load
 from harness.command_line import flag, number_word
 from harness.environments import make_environment
-from harness.environments.base import Environment
+from harness.environments.base import Environment, Topology
+from harness.environments.topologies import make_topology
 from harness.environments.urls import checked_url, database_name, has_password
 from harness.errors import UsageError
 from harness.faults.kill_command import KillHook
@@ -25,6 +26,7 @@ from harness.scenario import SOAK, Scenario, registry
 from harness.scenario.applicable import why_left_out
 from harness.scenario.run_plan import RunPlan, require_time, with_workload
 from harness.scenario.schedule import kept_faults
+from harness.scenario.topologies import why_no_topology
 from harness.scenario.watching import on_user_workers
 from harness.targets.base import Target
 from harness.targets.reference import require_reference
@@ -43,7 +45,7 @@ class RunRequest:
     """A run of scenarios. `options` are the parsed arguments; `session` makes the names of queues unique.
 
     `asked` are the options of each of its runs. `left_out` are scenarios of `--all` or `--tag` that cannot strike the
-    target, with the reason.
+    target, or whose servers it cannot have, with the reason.
     """
 
     options: Namespace
@@ -60,7 +62,7 @@ class RunRequest:
     def of(cls, options: Namespace) -> RunRequest:
         """Validate the arguments and choose the seed; raises `UsageError`."""
         target = _target(options)
-        scenarios, left_out = _divided(_chosen(options), target, named=bool(options.scenarios))
+        scenarios, left_out = _divided(_chosen(options), target, options)
         if options.watch or options.queue or options.kill_command or options.kill_victims:
             target, scenarios, left_out = _watching(options, target, scenarios, left_out)
         if options.workload is not None:
@@ -85,6 +87,7 @@ class RunRequest:
             load=load,
             metering=metering,
             faults=options.faults,
+            target_name=options.target or "agentexec" if options.app is None else None,
         )
         plans = tuple(asked.plan(scenario, target) for scenario in scenarios)
         require_time(plans)
@@ -179,19 +182,25 @@ def _chosen(options: Namespace) -> tuple[Scenario, ...]:
 
 
 def _divided(
-    chosen: Sequence[Scenario], target: Target, *, named: bool
+    chosen: Sequence[Scenario], target: Target, options: Namespace
 ) -> tuple[tuple[Scenario, ...], LeftOut]:
-    """Those that can strike the target, and the others with the reason; the plan of a run refuses a named one."""
-    if named:
-        return tuple(chosen), ()
-    whys = [(one, why_left_out(one, target)) for one in chosen]
-    kept = tuple(one for one, why in whys if why is None)
-    if not kept:
-        first, why = whys[0]
+    """Those that can strike the target and have their servers, and the others with the reason; a named one is refused.
+
+    Raises `UsageError` also if none is left.
+    """
+    whys = [
+        (one, why_left_out(one, target) or why_no_topology(one, options.backend, target)) for one in chosen
+    ]
+    left_out = tuple((one, why) for one, why in whys if why is not None)
+    if left_out and options.scenarios:
+        first, why = left_out[0]
+        raise UsageError(f"{first.name} {why}. Choose another scenario.")
+    if len(left_out) == len(chosen):
+        first, why = left_out[0]
         raise UsageError(
             f"None of the scenarios can strike {target.name}: {first.name} {why}. Choose others, or correct `needs`."
         )
-    return kept, tuple((one, why) for one, why in whys if why is not None)
+    return tuple(one for one, why in whys if why is None), left_out
 
 
 def _watching(
@@ -286,9 +295,15 @@ def _require_permission(scenarios: Sequence[Scenario], options: Namespace) -> No
         )
 
 
-def environment_of(options: Namespace, target: object = None) -> Environment:
+def environment_of(
+    options: Namespace, target: object = None, topology: Topology | None = None
+) -> Environment:
     """The requested environment with the services that the target needs, not started; raises `UsageError`."""
     needs = getattr(target, "needs", ())
+    if topology is not None:
+        return make_topology(
+            topology, postgres_bin=options.postgres_bin, redis_server=options.redis_server, needs=needs
+        )
     if options.backend == "external":
         urls = _urls(options)
         return make_environment(

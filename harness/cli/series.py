@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
 
 from harness.checkers.asked import ASKED, left_out
 from harness.checkers.base import Verdict
 from harness.cli.fault_shrinking import FaultShrinker, shrunk_note, write_replay
 from harness.cli.request import RunRequest, environment_of
-from harness.environments.base import Environment, ServerVersions
+from harness.environments.base import Environment, ServerVersions, Topology
 from harness.errors import HarnessError, describe_error
 from harness.history import History
 from harness.history.figures import counted
@@ -53,10 +54,23 @@ class ScenarioSeries:
         if isinstance(request.target, AdapterTarget):
             request.target.install(progress.step)
         progress.step(f"seed {request.seed}; starting Postgres and Redis ({request.options.backend})")
-        with environment_of(request.options, request.target) as environment:
-            for scenario, why in request.left_out:
-                progress.step(f"{scenario.name}: left out, it {why}")
-            for scenario, plan in zip(request.scenarios, request.plans, strict=True):
+        for scenario, why in request.left_out:
+            progress.step(f"{scenario.name}: left out, it {why}")
+        planned = zip(request.scenarios, request.plans, strict=True)
+        for topology, found in groupby(planned, key=lambda one: one[0].topology):
+            self._run_on(topology, list(found), progress)
+
+    def _run_on(
+        self, topology: Topology | None, planned: Sequence[tuple[Scenario, RunPlan]], progress: Progress
+    ) -> None:
+        """Run scenarios of one topology, one after another on the same servers."""
+        if all(self._stopped(scenario) or self._too_long(plan) for scenario, plan in planned):
+            return
+        if topology is not None:
+            progress.step(f"starting the servers of the topology {topology}")
+        request = self.request
+        with environment_of(request.options, request.target, topology) as environment:
+            for scenario, plan in planned:
                 if not (self._stopped(scenario) or self._too_long(plan)):
                     self._run(scenario, plan, environment, progress)
             progress.step("taking the servers down")

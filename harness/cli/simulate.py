@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from harness.cli.called import called_as
 from harness.command_line import filled_path, positive
 from harness.errors import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, UsageError
+from harness.history import History
 from harness.history.figures import counted
 from harness.progress import Progress, progress_on
 from harness.targets.reference import require_reference
@@ -179,8 +180,15 @@ def _keep(outcome: SimulationResult, options: Namespace, progress: Progress) -> 
 
 
 def _write_history(outcome: SimulationResult, path: Path) -> None:
+    from harness.run.judging import checkers_operation
+    from harness.simulation.picture import as_run
+    from harness.simulation.simulation import checkers_of
+
+    checkers, run = checkers_of(outcome.plan), as_run(outcome, repeat="")
+    found = {name: result for name, result in outcome.results.items() if name not in checkers}
+    carried = checkers_operation(checkers, time=0, scenario=run.scenario, summary=run.summary, found=found)
     try:
-        outcome.history.save(path)
+        History.of([carried, *outcome.history]).save(path)
     except OSError as error:
         raise UsageError(
             f"{path} cannot be written: {error.strerror}. Name another --history file."

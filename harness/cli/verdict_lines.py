@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TextIO
 
 from harness.checkers.base import Verdict
+from harness.checkers.steady_state import PHASES
 from harness.history.figures import counted
 from harness.masking import one_line
 from harness.progress import is_animated
@@ -48,12 +49,23 @@ def verdict_line(run: ScenarioRun, *, colour: bool = False) -> str:
         f"{line.kills} killed",
         *([] if line.lost is None else [f"{line.lost} lost"]),
         *([f"{line.stuck} stuck"] if line.stuck else []),
+        *_steady(run),
         seconds_text(line.seconds),
     ]
     text = verdict_text([run])
     verdict = painted(text, run.verdict) if colour else text
     why = reasons(run)
     return f"{one_line(run.scenario)}: {verdict}, {', '.join(figures)}{f'; {why[0]}' if why else ''}"
+
+
+def _steady(run: ScenarioRun) -> list[str]:
+    """The rates of tasks before, during and after the faults, if the run has them."""
+    found = run.results.get("steady")
+    rates = [found.figures.get(f"rate_{phase}") for phase in PHASES] if found is not None else []
+    if all(rate is None for rate in rates):
+        return []
+    shown = "/".join("-" if rate is None else f"{rate:.1f}" for rate in rates)
+    return [f"{shown} tasks/s before/during/after"]
 
 
 def reasons(run: ScenarioRun) -> list[str]:

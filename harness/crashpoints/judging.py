@@ -28,7 +28,7 @@ from harness.history.fields import task_of
 from harness.history.interruptions import interruptions
 from harness.history.names import CHILD, NEMESIS, worker_name
 from harness.history.promises import promises
-from harness.history.runs import begun, returned
+from harness.history.runs import returned, runs
 
 _OF_TASKS = frozenset({"enqueue", "run", "effect", "report", "transition", "record"})
 # A pool of a lane has one worker, so a task waits for the start of another one.
@@ -106,7 +106,7 @@ def judged(record: StrikeRecord, history: History) -> CrashRow:
         else Verdict.combine(r.verdict for r in counting.values())
     )
     found = account(history)
-    runs = max((times for task, times in returned(history).items() if task in record.tasks), default=0)
+    most = max((times for task, times in returned(history).items() if task in record.tasks), default=0)
     figures = {
         "lost": len(found.lost),
         "stuck": len(found.stuck),
@@ -120,9 +120,9 @@ def judged(record: StrikeRecord, history: History) -> CrashRow:
     return CrashRow(
         strike=record.strike,
         verdict=verdict,
-        outcome=_outcome(figures, errored, runs, worst),
+        outcome=_outcome(figures, errored, most, worst),
         why="; ".join(f"{name}: {one.summary}" for name, one in worst),
-        runs=runs,
+        runs=most,
         figures=figures,
         seconds=record.seconds,
     )
@@ -142,7 +142,8 @@ def _without_unrecorded_ends(history: History) -> History:
 
     Their results were lost with the worker, so the time until the task begins again counts as after any interruption.
     """
-    killed, times = killed_workers(history), begun(history)
+    killed = killed_workers(history)
+    again = {run.task: run.begun.time for run in runs(history)}
     return History.of(
         operation
         for operation in history
@@ -150,7 +151,7 @@ def _without_unrecorded_ends(history: History) -> History:
             operation.f == "run"
             and operation.type is OperationType.OK
             and operation.process in killed
-            and times[task_of(operation)] > 1
+            and again[task_of(operation)] > operation.time
         )
     )
 

@@ -5,27 +5,27 @@ Lanes run side by side. A lane lives one life after another on one pool, and sta
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import psutil
-
-from harness.crashpoints.points import PRODUCER, ROLES, WORKER
-from harness.crashpoints.producer import ClientOfAdapter, LaneProducer, ProcessProducer
-from harness.environments.base import Endpoints, Environment, Service
+from harness.crashpoints.points import PRODUCER, ROLES, WORKER, CommandKind, stable_name
+from harness.crashpoints.producer import ClientOfAdapter, LaneProducer
+from harness.environments.base import WATCHING, Endpoints, Environment, Service
 from harness.environments.urls import plain_url
 from harness.errors import TargetFailed
 from harness.gate import GateKeeper
 from harness.history import OperationType, Recorder
 from harness.history.names import NEMESIS, PROMISES, RUNNER
 from harness.history.promises import Promises
-from harness.processes import descendants, is_alive, send
+from harness.processes import descendants, is_alive, ports, send
 from harness.run.gauge import MachineGauge
 from harness.run.kept_logs import record_clock
 from harness.run.patience import Movement, Patience
@@ -33,6 +33,7 @@ from harness.targets.adapter import AdapterTarget
 from harness.targets.base import Submission, Target, TargetSession, TargetSettings, TaskSpec
 from harness.targets.guarded import GuardedSession
 from harness.targets.pools import Pools, RunningPool
+from harness.targets.producer import ProcessProducer
 from harness.targets.promised import promised
 from harness.wire import Wire
 
@@ -91,6 +92,8 @@ class StrikeLane:
         lane = cls(settings, place)
         try:
             lane._open()
+            for wire in lane.wires.values():
+                wire.count_kinds()
             lane.recover()
         except BaseException:
             lane.close()
@@ -166,6 +169,14 @@ class StrikeLane:
         found: Mapping[str, str] = getattr(self._pool_session, "command_names", dict)()
         return found
 
+    def kinds(self) -> Counter[CommandKind]:
+        """How many commands of each kind the processes under test have sent."""
+        names, found = self.command_names(), Counter[CommandKind]()
+        for (role, service), wire in self.wires.items():
+            for (client, name), number in wire.kinds().items():
+                found[CommandKind(role, service, stable_name(client), names.get(name, name))] += number
+        return Counter({kind: n for kind, n in found.items() if not kind.client.startswith(WATCHING)})
+
     def take(self, count: int) -> int:
         """The first of so many new numbers of tasks."""
         first = self._next + 1
@@ -198,9 +209,15 @@ class StrikeLane:
         if role == PRODUCER:
             candidates = [(pid, None) for pid in self.producer.pids()]
         for pid, pool in candidates:
-            if port in _ports(pid):
+            if port in ports(pid):
                 return pid, pool
-        return None
+        return self._owner_that_starts(port)
+
+    def _owner_that_starts(self, port: int) -> tuple[int, RunningPool | None] | None:
+        """A process of a pool or a producer that is not up yet."""
+        known = {pool.pid for pool in self.pools.running()}
+        found = (pid for pid in descendants(os.getpid()) if pid not in known and port in ports(pid))
+        return next(((pid, None) for pid in found), None)
 
     def unfinished(self) -> int:
         """How many tasks of the queue have not ended; seen twice if none, because a task may be between two stores."""
@@ -230,14 +247,33 @@ class StrikeLane:
         Three pass, one after another, if anything was started or a process is `fresh`: connections are open then.
         """
         fresh |= self._start_producer()
+        fresh |= self.start_workers()
+        return [self._pass_one() for _ in range(_FRESH_TASKS if fresh else 1)]
+
+    def end(self, role: str) -> None:
+        """Kill the producer, or the pools; nothing for an empty role."""
+        if role == PRODUCER and self._producer is not None:
+            self._producer.close()
+        elif role == WORKER:
+            self.pools.kill()
+
+    def start(self, role: str) -> None:
+        """Start the producer, or a pool, unless there is one; raises `TargetFailed`."""
+        if role == PRODUCER:
+            self._start_producer()
+        else:
+            self.start_workers()
+
+    def start_workers(self) -> bool:
+        """Start a pool if none has workers, or once the one that is stopping has ended; whether it was necessary."""
         for pool in self.pools.running():
             if pool.is_stopping and not pool.wait(self.settings.graceful_shutdown + _END_SECONDS):
                 pool.kill()
-        if not self._has_workers():
-            self.pools.kill()
-            self.pools.start()
-            fresh = True
-        return [self._pass_one() for _ in range(_FRESH_TASKS if fresh else 1)]
+        if self._has_workers():
+            return False
+        self.pools.kill()
+        self.pools.start()
+        return True
 
     def _pass_one(self) -> int:
         """Let one task pass, whatever others do; its number."""
@@ -284,13 +320,6 @@ class StrikeLane:
         if self._producer is not None:
             self._producer.close()
         self.pools.kill()
-
-
-def _ports(pid: int) -> set[int]:
-    try:
-        return {one.laddr.port for one in psutil.Process(pid).net_connections("tcp")}
-    except psutil.Error:
-        return set()
 
 
 def kill(pid: int) -> None:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from types import MappingProxyType
 
+from harness.crashpoints.points import PRODUCER, WORKER, CrashKind
 from harness.history.promises import Promises, SigtermPromise
+from harness.targets.adapter import AdapterTarget
 from harness.targets.base import Target, TaskFeature, TaskSpec
 
 _DELAY_SECONDS = 0.3
@@ -26,7 +28,10 @@ class Meanwhile(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Life:
-    """One life. `count` tasks are submitted together; `locked` gives all of them one lock key."""
+    """One life. `count` tasks are submitted together; `locked` gives all of them one lock key.
+
+    `starts` is the side whose process starts before that: PRODUCER, WORKER, or empty.
+    """
 
     name: str
     count: int = 1
@@ -35,6 +40,18 @@ class Life:
     locked: bool = False
     meanwhile: Meanwhile = Meanwhile.NOTHING
     feature: TaskFeature | None = None
+    starts: str = ""
+
+    @property
+    def left_out(self) -> Mapping[CrashKind, str]:
+        """The strikes that it does not have, with the word for the table.
+
+        A command arrives late only where nothing but another run of the task happens. A process that starts sends one
+        command after the other: killed after one of them, it is killed before the next one.
+        """
+        if self.starts:
+            return {CrashKind.KILLED_LATE: "", CrashKind.KILLED_AFTER: "as next"}
+        return {} if self.meanwhile is Meanwhile.NOTHING else {CrashKind.KILLED_LATE: ""}
 
     def tasks(self, first: int, *, gated: bool = False) -> list[TaskSpec]:
         """The tasks, numbered from `first`; all have gates if `gated`, else the first if it waits in its handler."""
@@ -55,6 +72,8 @@ class Life:
         """Whether the target can live it."""
         if self.locked and not promises.locks:
             return False
+        if self.starts == PRODUCER and isinstance(target, AdapterTarget):
+            return False
         if self.meanwhile is Meanwhile.DRAIN and promises.sigterm is SigtermPromise.STOPS:
             return False
         return self.feature is None or self.feature in getattr(target, "features", ())
@@ -71,6 +90,8 @@ LIVES: Mapping[str, Life] = MappingProxyType(
             Life(name="lock-key", count=2, locked=True),
             Life(name="batch", count=_BATCH),
             Life(name="drain", meanwhile=Meanwhile.DRAIN),
+            Life(name="pool-start", starts=WORKER),
+            Life(name="producer-start", starts=PRODUCER),
         )
     }
 )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from harness.checkers.base import Verdict
 from harness.errors import UsageError
@@ -18,6 +19,14 @@ ROLES = (PRODUCER, WORKER)
 """The two sides of a queue; each has one wire to each server."""
 
 _SEPARATOR = "|"
+
+
+_ARBITRARY = re.compile(r"[0-9a-fA-F]{8,}|\d+")
+
+
+def stable_name(client: str) -> str:
+    """The name of a client without what differs between processes; empty if it has none."""
+    return _ARBITRARY.sub("*", client)
 
 
 class CrashKind(StrEnum):
@@ -65,6 +74,15 @@ class CrashKind(StrEnum):
         return InjectionKind.KILL, Loss.POOL_KILLED if of_pool else Loss.WORKER_KILLED
 
 
+class CommandKind(NamedTuple):
+    """What commands of one kind have in common; the first three parts are their client."""
+
+    role: str
+    service: str
+    client: str
+    name: str
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Point:
     """One command of a life: the `occurrence`-th of its name that this client sends on its link after the life began.
@@ -84,6 +102,11 @@ class Point:
     def link(self) -> str:
         """The side and the server."""
         return f"{self.role}-{self.service}"
+
+    @property
+    def kind(self) -> CommandKind:
+        """The kind of its command."""
+        return CommandKind(self.role, self.service, self.client, self.name)
 
     @property
     def id(self) -> str:

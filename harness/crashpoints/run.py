@@ -1,20 +1,28 @@
-"""A run of crashpoints: lanes side by side list the lives of a target, and strike at each of their commands."""
+"""A run of crashpoints: lanes side by side list the lives of a target, and strike at each of their commands.
+
+A run is a context manager: the lanes that listed a life strike too, and end with it.
+"""
 
 from __future__ import annotations
 
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
 
 from harness.checkers.base import Verdict
 from harness.crashpoints.lane import LanePlace, LaneSettings, StrikeLane
-from harness.crashpoints.lives import LIVES, Life, Meanwhile
-from harness.crashpoints.points import PRODUCER, CrashKind, CrashRow, CrashStrike, Point
-from harness.crashpoints.striking import Striker, points_of
+from harness.crashpoints.listing import only_in_starts, points_of
+from harness.crashpoints.lives import LIVES, Life
+from harness.crashpoints.points import PRODUCER, CommandKind, CrashKind, CrashRow, CrashStrike, Point
+from harness.crashpoints.striking import Striker
 from harness.environments.base import Environment
 from harness.errors import FOREIGN_ERRORS, HarnessError, describe_error
 from harness.history import Recorder
@@ -39,36 +47,60 @@ class CrashpointsRun:
     on_row: Callable[[CrashRow], None]
     rows: list[CrashRow] = field(default_factory=list)
     points: list[Point] = field(default_factory=list)
+    seen: Counter[CommandKind] = field(default_factory=Counter)
+    """How many commands of each kind the lanes have sent that are closed."""
     _gauge: MachineGauge | None = None
+    _free: list[StrikeLane] = field(default_factory=list)
+    _stack: ExitStack = field(default_factory=ExitStack)
     _lanes: int = 0
     _total: int = 0
+    _began: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _errors: list[BaseException] = field(default_factory=list)
 
+    def __enter__(self) -> Self:
+        """Measure the machine from now on, so that no lane is impatient with one that is busy."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        recorder = Recorder(self.folder / f"{MACHINE}.jsonl", process=MACHINE)
+        self._gauge = self._stack.enter_context(MachineGauge(self._stack.enter_context(closing(recorder))))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._stack:
+            self._side_by_side(len(self._free), self._close_one)
+
     def list_points(self, lives: Sequence[Life]) -> list[Point]:
         """The commands of each life; those of clients that send the same all the time are in the first life only."""
-        self.progress.step(f"starting {self.settings.target.name}")
-        with self._measured(), closing(self._lane()) as lane:
-            for number, life in enumerate(lives):
-                self.progress.step(f"listing the commands of the life {life.name}")
-                self.points += points_of(lane, life, background=number == 0)
+        self.progress.step(f"listing the commands of {', '.join(life.name for life in lives)}")
+        found: dict[str, list[Point]] = {}
+        waiting = _queue_of(lives)
+
+        def list_some() -> None:
+            lane = None
+            while (life := _next(waiting)) is not None:
+                lane = lane or self._lane()
+                found[life.name] = points_of(lane, life, background=life is lives[0])
+                self.progress.update(f"{len(found)} of {len(lives)}")
+            if lane is not None:
+                self._free.append(lane)
+
+        self._side_by_side(min(self.jobs, len(lives)), list_some)
+        if self._errors:
+            raise self._errors[0]
+        self.points = only_in_starts([point for life in lives for point in found[life.name]])
         return self.points
 
     def strike(self, strikes: Sequence[CrashStrike]) -> list[CrashRow]:
         """Make all strikes, and return a row for each in their order."""
-        self._total = len(strikes)
-        waiting: queue.SimpleQueue[CrashStrike] = queue.SimpleQueue()
-        for one in strikes:
-            waiting.put(one)
-        workers = [
-            threading.Thread(target=self._guarded, args=(waiting,), name=f"lane-{number}", daemon=True)
-            for number in range(min(self.jobs, len(strikes)))
-        ]
-        with self._measured():
-            for worker in workers:
-                worker.start()
-            for worker in workers:
-                worker.join()
+        self._total, self._began = len(strikes), time.monotonic()
+        self._strike_all(_mixed(strikes))
+        # On a busy machine a command may come too late in each life of one lane.
+        missed = [row for row in self.rows if not row.struck and row.verdict is Verdict.UNKNOWN]
+        if missed and time.monotonic() < self.deadline:
+            self.rows = [row for row in self.rows if row not in missed]
+            self._strike_all([row.strike for row in missed])
         if self._errors and not self.rows:
             raise self._errors[0]
         order = {one: number for number, one in enumerate(strikes)}
@@ -78,10 +110,31 @@ class CrashpointsRun:
         self.rows.sort(key=lambda row: order[row.strike])
         return self.rows
 
-    def _guarded(self, waiting: queue.SimpleQueue[CrashStrike]) -> None:
+    def _strike_all(self, strikes: Sequence[CrashStrike]) -> None:
+        waiting = _queue_of(strikes)
+        self._side_by_side(min(self.jobs, len(strikes)), lambda: self._work(waiting))
+
+    def state(self) -> str:
+        """How many strikes are made, and how long the others take if they take as long as these."""
+        done = len(self.rows)
+        left = (self._total - done) * (time.monotonic() - self._began) / max(1, done)
+        return f"{done} of {self._total}, about {left:.0f} s to go"
+
+    def _side_by_side(self, count: int, work: Callable[[], None]) -> None:
+        """Do a work in so many threads at once; what they raise is in `_errors`."""
+        threads = [
+            threading.Thread(target=self._guarded, args=(work,), name=f"lane-{number}", daemon=True)
+            for number in range(count)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def _guarded(self, work: Callable[[], None]) -> None:
         try:
-            self._work(waiting)
-        except BaseException as error:  # noqa: BLE001 - `strike` raises or reports it
+            work()
+        except BaseException as error:  # noqa: BLE001 - `list_points` or `strike` raises or reports it
             self._errors.append(error)
 
     def _work(self, waiting: queue.SimpleQueue[CrashStrike]) -> None:
@@ -90,7 +143,7 @@ class CrashpointsRun:
             crash = _next(waiting)
             if crash is None:
                 return
-            lane = self._lane()
+            lane = self._free_lane() or self._lane()
             striker = Striker(lane=lane)
             try:
                 while crash is not None:
@@ -101,7 +154,7 @@ class CrashpointsRun:
             finally:
                 for row in striker.remaining(max(striker.reserve, self.deadline - time.monotonic())):
                     self._add(row)
-                lane.close()
+                self._close(lane)
 
     def _strike(self, striker: Striker, crash: CrashStrike) -> None:
         if crash.kind.kills and crash.point.role == PRODUCER and not striker.lane.can_kill_producer:
@@ -126,7 +179,20 @@ class CrashpointsRun:
         with self._lock:
             self.rows.append(row)
             self.on_row(row)
-            self.progress.update(f"{len(self.rows)} of {self._total}")
+            self.progress.update(self.state())
+
+    def _free_lane(self) -> StrikeLane | None:
+        with self._lock:
+            return self._free.pop() if self._free else None
+
+    def _close_one(self) -> None:
+        if lane := self._free_lane():
+            self._close(lane)
+
+    def _close(self, lane: StrikeLane) -> None:
+        with self._lock:
+            self.seen += lane.kinds()
+        lane.close()
 
     def _lane(self) -> StrikeLane:
         with self._lock:
@@ -142,26 +208,37 @@ class CrashpointsRun:
         )
         return StrikeLane.open(self.settings, place)
 
-    @contextmanager
-    def _measured(self) -> Iterator[None]:
-        """Run the body with a gauge of the machine, so that no lane is impatient with a machine that is busy."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with closing(Recorder(self.folder / f"{MACHINE}.jsonl", process=MACHINE)) as recorder:
-            with MachineGauge(recorder) as self._gauge:
-                yield
-
 
 def all_strikes(points: Sequence[Point], kinds: Sequence[CrashKind] = tuple(CrashKind)) -> list[CrashStrike]:
-    """Each kind of strike at each point; in a life in which something happens meanwhile, no command arrives late."""
+    """Each kind of strike at each point, as far as its life has it."""
     return [
         CrashStrike(point=point, kind=kind)
         for point in points
         for kind in kinds
-        if kind is not CrashKind.KILLED_LATE or LIVES[point.life].meanwhile is Meanwhile.NOTHING
+        if kind not in LIVES[point.life].left_out
     ]
 
 
-def _next(waiting: queue.SimpleQueue[CrashStrike]) -> CrashStrike | None:
+Work = TypeVar("Work")
+
+
+def _queue_of(work: Sequence[Work]) -> queue.SimpleQueue[Work]:
+    waiting: queue.SimpleQueue[Work] = queue.SimpleQueue()
+    for one in work:
+        waiting.put(one)
+    return waiting
+
+
+def _mixed(strikes: Sequence[CrashStrike]) -> list[CrashStrike]:
+    """The strikes with the lives in turn: those that start a pool each time want the processor, others only wait."""
+    by_life: dict[str, list[CrashStrike]] = {}
+    for one in strikes:
+        by_life.setdefault(one.point.life, []).append(one)
+    places = [(number / len(own), one) for own in by_life.values() for number, one in enumerate(own)]
+    return [one for _, one in sorted(places, key=itemgetter(0))]
+
+
+def _next(waiting: queue.SimpleQueue[Work]) -> Work | None:
     try:
         return waiting.get_nowait()
     except queue.Empty:

@@ -1,191 +1,40 @@
-"""One life in a lane: listed command by command, or struck at one of them and judged."""
+"""One life in a lane, struck at one of its commands and judged."""
 
 from __future__ import annotations
 
-import re
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from harness.checkers.base import Verdict
 from harness.checkers.delivery import WAITING
 from harness.crashpoints.judging import StrikeRecord, history_of, judged
 from harness.crashpoints.lane import StrikeLane, kill
 from harness.crashpoints.lives import LIVES, Life, Meanwhile, gate_of
-from harness.crashpoints.points import PRODUCER, CrashKind, CrashRow, CrashStrike, Point
-from harness.environments.base import Service
-from harness.errors import GateError, HarnessError, TargetFailed
+from harness.crashpoints.living import AFTER_SECONDS, live, nothing, patience
+from harness.crashpoints.points import PRODUCER, CrashKind, CrashRow, CrashStrike, Point, stable_name
 from harness.history import History, Operation, OperationType
 from harness.history.injection import HEAL, INJECT
 from harness.history.names import DRAIN, MACHINE, RUNNER
 from harness.targets.base import TaskSpec
-from harness.wire import Command, Strike, WireClient
+from harness.wire import ArmedStrike, Command, Strike
 
 ATTEMPTS = 3
 """How often a strike is tried if its command does not occur."""
 
 _NUDGE_SECONDS = 2.0
 _STRIKE_SECONDS = 4.0
-_IDLE_SECONDS = 2.5
-# After the end of a task a worker still acknowledges it, and a producer notes its dispatch.
-_AFTER_SECONDS = 0.3
+# Within the time that a drain gives to a handler.
+_HOLD_SECONDS = 2.0
 _SHORT_SECONDS = 1.0
-_CANCEL_SECONDS = 1.5
 _CALL_SECONDS = 40.0
 _LATE_LEASES = 1.25
+_OVERTAKE_LEASES = 1.5
 _MOST_LATE_SECONDS = 3.0
 _EMPTY_SECONDS = 2.0
 _POLL_SECONDS = 0.02
-_ARBITRARY = re.compile(r"[0-9a-fA-F]{8,}|\d+")
-
-
-def patience(lane: StrikeLane) -> float:
-    """Seconds after which an unfinished task counts as stuck, or is looked at again at the end of the lane.
-
-    Twice as long as the target promises that it takes a silent worker's tasks over, within limits.
-    """
-    least, silence = lane.settings.patience, lane.promises.takes_over_after or 0.0
-    return max(least, min(2 * silence, 2 * least))
-
-
-def client_of(client: WireClient) -> str:
-    """The name of a client without what differs between processes; empty if it has none."""
-    return _ARBITRARY.sub("*", client.name)
-
-
-def points_of(lane: StrikeLane, life: Life, *, background: bool) -> list[Point]:
-    """The commands of one life, in order.
-
-    With `background`, also those that are sent without any task. Without it, clients that send nothing else are left
-    out. The life is lived once before, so that connections are open and statements are prepared, as they are later.
-    """
-    _live_to_the_end(lane, life)
-    _back_to_normal(lane)
-    idle = _watched(lane, _idle)
-    usual = Counter(map(_key, idle))
-    began = time.monotonic()
-    first = _watched(lane, lambda: _live_to_the_end(lane, life))
-    seconds = time.monotonic() - began
-    _back_to_normal(lane)
-    # What does not come again was by chance in this life: a command that is sent twice a minute, for example.
-    again = set(_watched(lane, lambda: _live_to_the_end(lane, life)))
-    _back_to_normal(lane)
-    points = [replace(point, life=life.name) for point in first if point in again]
-    if background:
-        known = set(map(_key, points))
-        others = {_key(point): replace(point, life=life.name, number=0) for point in reversed(idle)}
-        return points + [point for key, point in others.items() if key not in known]
-    sent = Counter(map(_key, points))
-    more = {
-        key[:3]
-        for key, number in sent.items()
-        if number > usual[key] * seconds / _IDLE_SECONDS + bool(usual[key])
-    }
-    return [point for point in points if _key(point)[:3] in more]
-
-
-def _key(point: Point) -> tuple[str, str, str, str]:
-    """What commands of one kind have in common; the first three parts are their client."""
-    return point.role, point.service, point.client, point.name
-
-
-def _back_to_normal(lane: StrikeLane) -> None:
-    lane.recover()
-    if not lane.finish(patience(lane)):
-        raise HarnessError(
-            f"A life without any strike did not end within {patience(lane):g} s. Check the target."
-        )
-    time.sleep(_AFTER_SECONDS)
-
-
-Watched = Mapping[tuple[str, Service], Sequence[Command]]
-"""The commands of each side to each server."""
-
-
-def _live_to_the_end(lane: StrikeLane, life: Life) -> Watched:
-    """Live once, to the end of the tasks.
-
-    The client of an adapter also sends what the harness asks for while it waits for that end; returned is what such a
-    client has sent before, and nothing for other producers.
-    """
-    live(lane, life, life.tasks(lane.take(life.count)))
-    sent = {} if lane.can_kill_producer else {key: lane.wires[key].watched() for key in lane.wires}
-    lane.finish(patience(lane))
-    time.sleep(_AFTER_SECONDS)
-    return {key: commands for key, commands in sent.items() if key[0] == PRODUCER}
-
-
-def _idle() -> Watched:
-    time.sleep(_IDLE_SECONDS)
-    return {}
-
-
-def _watched(lane: StrikeLane, action: Callable[[], Watched]) -> list[Point]:
-    """The commands that are sent during an action, or that the action returns."""
-    names = lane.command_names()
-    for wire in lane.wires.values():
-        wire.watch()
-    given = action()
-    found = []
-    for (role, service), wire in lane.wires.items():
-        seen: Counter[tuple[str, str]] = Counter()
-        for command in given.get((role, service), wire.watched()):
-            client = client_of(command.client)
-            seen[client, command.name] += 1
-            found.append(
-                Point(
-                    life="",
-                    role=role,
-                    service=service,
-                    client=client,
-                    name=names.get(command.name, command.name),
-                    occurrence=seen[client, command.name],
-                    number=command.number,
-                )
-            )
-    return found
-
-
-def live(lane: StrikeLane, life: Life, tasks: Sequence[TaskSpec]) -> None:
-    """Submit the tasks of a life, and do what happens meanwhile; returns before the tasks end."""
-    answers = lane.submit(tasks)
-    if life.meanwhile is Meanwhile.NOTHING:
-        return
-    gate = gate_of(tasks[0].number)
-    try:
-        if not _waits_at(lane, gate):
-            return
-        if life.meanwhile is Meanwhile.CANCEL:
-            _cancel(lane, [one.activity for one in answers if one.activity is not None])
-        else:
-            for pool in lane.pools.running():
-                pool.terminate()
-            time.sleep(_AFTER_SECONDS)
-    finally:
-        lane.gates.open(gate)
-
-
-def _waits_at(lane: StrikeLane, gate: str) -> bool:
-    """Wait until a handler is at the gate; False if there is no task that could come to it."""
-    deadline = time.monotonic() + patience(lane)
-    while time.monotonic() < deadline:
-        try:
-            lane.gates.wait_for(gate, within=_AFTER_SECONDS)
-            return True
-        except GateError:
-            if not lane.unfinished():
-                return False
-    return False
-
-
-def _cancel(lane: StrikeLane, activities: Sequence[str]) -> None:
-    try:
-        lane.producer.cancel(activities)
-    except TargetFailed:
-        return  # the outcome of the request is open
-    lane.finish(_CANCEL_SECONDS)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -203,8 +52,8 @@ class Striker:
     def strike(self, crash: CrashStrike) -> CrashRow | None:
         """Strike and judge; None if the verdict comes with `remaining`. A strike that cannot be made is UNKNOWN."""
         began = time.monotonic()
-        for _ in range(ATTEMPTS):
-            record = self._attempt(crash, LIVES[crash.point.life])
+        for number in range(ATTEMPTS):
+            record = self._attempt(crash, LIVES[crash.point.life], patient=number > 0)
             if record is not None:
                 return self._judge(replace(record, seconds=time.monotonic() - began))
         why = f"the command did not occur in {ATTEMPTS} lives"
@@ -254,8 +103,8 @@ class Striker:
         longest = max(self.lane.promises.recovers_within.values(), default=0.0)
         return longest + patience(self.lane) if self._is_slow else 0.0
 
-    def _attempt(self, crash: CrashStrike, life: Life) -> StrikeRecord | None:
-        """Strike one life; None if the command did not occur."""
+    def _attempt(self, crash: CrashStrike, life: Life, *, patient: bool) -> StrikeRecord | None:
+        """Strike one life; None if the command did not occur. A `patient` life waits for it in its handler."""
         lane = self.lane
         self.strikes += 1
         overtaken = crash.kind is CrashKind.KILLED_LATE
@@ -265,21 +114,25 @@ class Striker:
             lane.gates.let_pass(workers, "the gate is for the run that takes over")
         if not crash.kind.kills:
             self._note(crash, INJECT, [])
+        lane.end(life.starts)
         wire = lane.wires[crash.point.role, crash.point.service]
         armed = wire.arm(self._strike_on_wire(crash))
-        living = threading.Thread(target=live, args=(lane, life, tasks), name="life", daemon=True)
+        hold = partial(armed.wait, _HOLD_SECONDS) if patient else nothing
+        living = threading.Thread(target=live, args=(lane, life, tasks, hold), name="life", daemon=True)
         living.start()
         nudge: list[int] = []
         try:
+            if life.starts:
+                _wait_while(living, armed, _CALL_SECONDS)
             if armed.wait(_NUDGE_SECONDS) is None:
                 # A blocking read gets its reply with the next task.
-                nudge += self._nudge(living)
+                nudge += self._nudge(living, armed)
             command = armed.wait(_STRIKE_SECONDS)
             struck = command is not None and self._carry_out(crash, command, tasks)
         finally:
             wire.disarm(armed)  # what it holds passes
             if overtaken:
-                time.sleep(_AFTER_SECONDS)
+                time.sleep(AFTER_SECONDS)
                 for task in tasks:
                     lane.gates.open(gate_of(task.number))
             living.join(_CALL_SECONDS)
@@ -299,7 +152,7 @@ class Striker:
             moment=crash.kind.moment,
             number=point.occurrence,
             name=_name_on_wire(self.lane, point),
-            of=lambda client: client_of(client) == point.client,
+            of=lambda client: stable_name(client.name) == point.client,
             seconds=self._late,
         )
 
@@ -318,10 +171,10 @@ class Striker:
         """How many seconds a late reply is late: longer than a lease, so that others may take a task over."""
         return min(_LATE_LEASES * self.lane.settings.lease, _MOST_LATE_SECONDS)
 
-    def _nudge(self, living: threading.Thread) -> list[int]:
+    def _nudge(self, living: threading.Thread, armed: ArmedStrike) -> list[int]:
         """Submit one more task, unless the producer waits for an answer; its number."""
-        living.join(_STRIKE_SECONDS)
-        if living.is_alive():
+        _wait_while(living, armed, _STRIKE_SECONDS)
+        if living.is_alive() or armed.command is not None:
             return []
         number = self.lane.take(1)
         self.lane.submit([TaskSpec(number=number)])
@@ -331,9 +184,12 @@ class Striker:
         """Wait until another run of a task has begun and waits at its gate, or until none will."""
         if crash.point.role == PRODUCER:
             return
+        self.lane.start_workers()
         gates = {gate_of(task.number) for task in tasks}
+        # Others may wait for what the dead process has locked, until its command arrives.
         self.lane.until(
-            lambda: any(one.gate in gates for one in self.lane.gates.waiting()), patience(self.lane)
+            lambda: any(one.gate in gates for one in self.lane.gates.waiting()),
+            _OVERTAKE_LEASES * self.lane.settings.lease,
         )
 
     def _kill(self, crash: CrashStrike, command: Command) -> bool:
@@ -387,3 +243,10 @@ def _name_on_wire(lane: StrikeLane, point: Point) -> str:
     """The name that the wire gives a command, by that of the table."""
     names = {better: name for name, better in lane.command_names().items()}
     return names.get(point.name, point.name)
+
+
+def _wait_while(living: threading.Thread, armed: ArmedStrike, within: float) -> None:
+    """Wait for a strike for as long as a life is lived: a process whose command is held for long sends it again."""
+    deadline = time.monotonic() + within
+    while living.is_alive() and time.monotonic() < deadline and armed.wait(AFTER_SECONDS) is None:
+        continue

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from harness.checkers.base import Verdict
-from harness.crashpoints.points import CrashKind, CrashRow, CrashStrike, Point
+from harness.crashpoints.lives import LIVES
+from harness.crashpoints.points import CommandKind, CrashKind, CrashRow, CrashStrike, Point
 from harness.history.figures import counted
 from harness.masking import one_line
 
@@ -39,7 +40,8 @@ def table(rows: Sequence[CrashRow]) -> str:
 def _line(point: Point, rows: Mapping[CrashKind, CrashRow]) -> tuple[str, ...]:
     name = one_line(f"{point.name} #{point.occurrence}")
     shown = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 8]}...{name[-5:]}"
-    cells = (rows[kind].outcome if kind in rows else "" for kind in CrashKind)
+    left_out = LIVES[point.life].left_out
+    cells = (rows[kind].outcome if kind in rows else left_out.get(kind, "") for kind in CrashKind)
     return (point.life, point.link, str(point.number or "-"), shown, *cells)
 
 
@@ -59,6 +61,25 @@ def summary(rows: Sequence[CrashRow]) -> str:
         f"{', '.join(f'{number} {name}' for name, number in figures.items())}; "
         f"{sum((row.runs or 0) > 1 for row in rows)} ran more than once"
     )
+
+
+def missed(seen: Mapping[CommandKind, int], rows: Sequence[CrashRow]) -> dict[CommandKind, int]:
+    """How often each kind of command was sent that no strike fell on."""
+    struck = {row.strike.point.kind for row in rows if row.struck}
+    return {kind: number for kind, number in sorted(seen.items()) if kind not in struck}
+
+
+def kinds_text(seen: Mapping[CommandKind, int], rows: Sequence[CrashRow]) -> list[str]:
+    """How many kinds of commands were struck, and a line for each of the others."""
+    others = missed(seen, rows)
+    lines = [f"{len(seen) - len(others)} of {counted(len(seen), 'kind')} of commands struck"]
+    if others:
+        lines[0] += "; not struck, because no life sends them each time:"
+    named = (
+        (f"{kind.role}-{kind.service}, {kind.client or 'no name'}, {kind.name}", number)
+        for kind, number in others.items()
+    )
+    return [*lines, *(one_line(f"        {name}: sent {counted(number, 'time')}") for name, number in named)]
 
 
 def reasons(rows: Sequence[CrashRow], repeat: Callable[[CrashStrike], str]) -> list[str]:
@@ -86,6 +107,7 @@ def document(
     version: str,
     seconds: float,
     repeat: Callable[[CrashStrike], str],
+    seen: Mapping[CommandKind, int],
 ) -> dict[str, Any]:
     """The content of crashpoints.json."""
     return {
@@ -98,5 +120,15 @@ def document(
         "strikes": len(rows),
         "struck": sum(row.struck for row in rows),
         "seconds": round(seconds, 1),
+        "kinds": len(seen),
+        "not_struck": [
+            {
+                "link": f"{kind.role}-{kind.service}",
+                "client": kind.client,
+                "command": kind.name,
+                "times": number,
+            }
+            for kind, number in missed(seen, rows).items()
+        ],
         "rows": [row.to_value(repeat(row.strike)) for row in rows],
     }

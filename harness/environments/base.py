@@ -8,7 +8,9 @@ pausing are separate protocols, because an external server cannot be paused. Che
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
@@ -18,11 +20,27 @@ Service = str
 SERVICES: tuple[Service, ...] = ("postgres", "redis")
 """The services that every environment has."""
 
+LEADS_TO: Mapping[Service, Service] = {"pgbouncer": "postgres"}
+"""Servers that only forward to a service, by name, with that service."""
+
 WATCHING = "agentexec-harness"
 """The `application_name` of connections by which the harness watches Postgres: no fault is aimed at them."""
 
 MINIMUM_POSTGRES = (14, 0)
 MINIMUM_REDIS = (7, 0)
+
+
+class Topology(StrEnum):
+    """The servers of an environment in which one of the services has more than one.
+
+    redis-sentinel: a primary of Redis, two replicas and three Sentinels.
+    postgres-standby: a primary of Postgres and a synchronous streaming standby.
+    pgbouncer: PgBouncer before Postgres, in transaction mode.
+    """
+
+    REDIS_SENTINEL = "redis-sentinel"
+    POSTGRES_STANDBY = "postgres-standby"
+    PGBOUNCER = "pgbouncer"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,6 +157,23 @@ class FileAccess(Protocol):
         ...
 
 
+SMALL_DISK_BYTES = 48 * 2**20
+"""The size of the file system that a fault fills."""
+
+
+@runtime_checkable
+class DiskLimits(Protocol):
+    """An environment that bounds what its servers can write."""
+
+    def small_disk(self, service: Service) -> str:
+        """The path by which the server reaches a file system of `SMALL_DISK_BYTES`; raises `GateError`."""
+        ...
+
+    def limited_files(self, service: Service, size: int) -> AbstractContextManager[None]:
+        """The server cannot write behind the first `size` bytes of any file, inside the context; raises `GateError`."""
+        ...
+
+
 @runtime_checkable
 class Killable(Protocol):
     """An environment whose servers can be killed, and started again on the same port and data."""
@@ -175,4 +210,20 @@ class Pausable(Protocol):
 
     def resume(self, service: Service) -> None:
         """Resume a frozen server; returns once it answers."""
+        ...
+
+
+@runtime_checkable
+class FailsOver(Protocol):
+    """An environment in which a service has a primary, and another server that can replace it."""
+
+    def fail_over(self, service: Service, *, lag: float = 0.0, frozen: bool = False) -> None:
+        """SIGKILL the primary, or freeze it; returns once another server is the primary.
+
+        `lag` is how many seconds before that the other servers no longer receive what the primary acknowledges.
+        """
+        ...
+
+    def rejoin(self, service: Service) -> None:
+        """Bring the lost server back as a replica, if there is one; returns once all servers are in step."""
         ...

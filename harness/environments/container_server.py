@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from docker.errors import APIError, DockerException
+from docker.types import Mount
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 
 from harness.environments import ports, probe, reaper
-from harness.environments.base import Service
+from harness.environments.base import SMALL_DISK_BYTES, Service
 from harness.environments.session import Session
-from harness.errors import EnvironmentUnavailable
+from harness.errors import EnvironmentUnavailable, GateError
 from harness.masking import masked
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ _PORT_ATTEMPTS = 8
 # Parts of the engine's messages about a port that is in use.
 _TAKEN = ("already allocated", "already in use")
 _USER = "harness"
+SMALL_DISK = "/harness-small-disk"
+"""A small file system in each container, which a fault can fill."""
+_LIMIT = 'prlimit --pid 1 --fsize="$0":unlimited'
 _REDIS_OPTIONS = "--maxmemory-policy noeviction --appendonly yes --appendfsync everysec --save "
 
 
@@ -160,6 +164,34 @@ class ContainerServer:
         with self._engine_errors("write a file of"):
             self._container.put_archive(posixpath.dirname(path), archive.getvalue())
 
+    @contextlib.contextmanager
+    def limited_files(self, size: int) -> Iterator[None]:
+        """The server cannot write behind the first `size` bytes of any file; raises `GateError`.
+
+        Its process is the first one of the container, which a signal without a handler does not end (SIGXFSZ).
+        """
+        self._limit_files(str(size))
+        try:
+            yield
+        finally:
+            self._limit_files("unlimited")
+
+    def _limit_files(self, size: str) -> None:
+        with self._engine_errors("limit the files of"):
+            # As the user of the server: another one may not set its limits.
+            _, owner = self._run("stat", "-c", "%u", "/proc/1")
+            code, output = self._run("sh", "-c", _LIMIT, size, user=owner)
+        if code != 0:
+            raise GateError(
+                f"the files of the {self.service} container cannot be limited: {output}. "
+                "Use an image with util-linux."
+            )
+
+    def _run(self, *words: str, user: str = "") -> tuple[int, str]:
+        """The exit code and the output of a command in the container."""
+        found: Any = self._container.exec_run(list(words), user=user)
+        return found.exit_code, found.output.decode(errors="replace").strip()
+
     def _archived(self, path: str) -> tuple[tarfile.TarInfo, bytes]:
         with self._engine_errors("read a file of"):
             parts, _ = self._container.get_archive(path)
@@ -192,6 +224,7 @@ class ContainerServer:
             labels={reaper.LABEL: self._session.id},
             stop_signal=self._spec.stop_signal,
             shm_size="256m",
+            mounts=[Mount(SMALL_DISK, None, "tmpfs", tmpfs_size=SMALL_DISK_BYTES, tmpfs_mode=0o1777)],
         ).with_command(list(self._spec.command))
         # Set directly: testcontainers would prefix the image name and cannot publish on the loopback address.
         container.image = self._image

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import urlsplit
 
@@ -57,6 +58,17 @@ class ContainersEnvironment(ServersEnvironment):
 
         session.uses_engine(engine.engine_url())
         return {service: ContainerServer(service, image, session) for service, image in images.items()}
+
+    def small_disk(self, service: Service) -> str:
+        """The small file system in a container."""
+        from harness.environments.container_server import SMALL_DISK
+
+        self._container_server(service)
+        return SMALL_DISK
+
+    def limited_files(self, service: Service, size: int) -> AbstractContextManager[None]:
+        """The server cannot write behind the first `size` bytes of any file; raises `GateError`."""
+        return self._container_server(service).limited_files(size)
 
     def read_file(self, service: Service, path: str) -> bytes:
         """The content of a file in a container."""

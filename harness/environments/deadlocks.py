@@ -1,5 +1,7 @@
 """Counts the deadlocks of an environment's Postgres, from its log or, without access to that, from its statistics.
 
+Those with a statement of a fault (`CAUSED`) are left out; only the log shows them.
+
 The log is exact at once and outlives a crash of the server. The statistics (`pg_stat_database.deadlocks`) also work on
 servers whose log the harness cannot read. They are those of one database, a session reports to them up to 10 s late or
 when it ends, and a crash or a reset loses them; the number of commits shows that.
@@ -13,10 +15,13 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from harness.environments.base import Environment
+from harness.environments.base import WATCHING, Environment
 from harness.environments.urls import plain_url
 from harness.errors import FOREIGN_ERRORS, first_line
 from harness.masking import masked
+
+CAUSED = f"/* deadlock of {WATCHING} */"
+"""A comment in the statements with which a fault causes deadlocks."""
 
 _SECONDS = 5
 _ERROR = re.compile(r"\bERROR:  deadlock detected\s*$")
@@ -64,7 +69,7 @@ class DeadlockWatch:
     def found(self) -> Deadlocks:
         """The deadlocks so far. By statistics they are complete once the sessions of the system have ended."""
         if self._by_log:
-            found = logged_deadlocks(self._log())[self._before :]
+            found = [one for one in logged_deadlocks(self._log())[self._before :] if CAUSED not in one]
             return Deadlocks(count=len(found), source="log", details=tuple(found[:_MOST_DETAILS]))
         before, now = self._statistics, self._counters()
         if isinstance(before, str) or isinstance(now, str) or before is None:

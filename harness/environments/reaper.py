@@ -151,13 +151,14 @@ def remove_containers(session: str, engine: str) -> int:
         client.close()
 
 
-def release_shared_memory(folder: Path) -> None:
-    """Free the System V shared memory segment that a SIGKILLed Postgres leaves behind.
+def release_shared_memory(folder: Path, pid_files: str = "*/*/postmaster.pid") -> None:
+    """Free the System V shared memory segments that SIGKILLed Postgres servers leave behind.
 
-    The seventh line of `postmaster.pid` has its key and id; a server that ends normally removes the file.
+    `pid_files` is the pattern of their files in the folder. The seventh line of `postmaster.pid` has its key and id; a
+    server that ends normally removes the file.
     """
     libc = ctypes.CDLL(None, use_errno=True)
-    for pid_file in folder.glob("*/*/postmaster.pid"):
+    for pid_file in folder.glob(pid_files):
         with contextlib.suppress(OSError, IndexError, ValueError):
             key, segment = (int(word) for word in pid_file.read_bytes().splitlines()[6].split())
             if libc.shmget(ctypes.c_int(key), ctypes.c_size_t(0), 0) == segment:

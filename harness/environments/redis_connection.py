@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, cast
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 Word = str | bytes | int
 Reply = bytes | int | None | list["Reply"]
@@ -64,11 +64,14 @@ class RedisAddress:
 
 
 class RedisConnection:
-    """One connection; each call waits at most `timeout` seconds for each part of an answer (None: without limit)."""
+    """One connection; each call waits at most `timeout` seconds for each part of an answer (None: without limit).
+
+    A URL `redis+sentinel://` leads to the primary of that moment.
+    """
 
     def __init__(self, url: str, *, timeout: float | None = None) -> None:
         """Connect, authenticate and select the database of the URL; raises `RedisFailure`."""
-        address = RedisAddress.of(url)
+        address = RedisAddress.of(primary_url(url, timeout))
         self._received = bytearray()
         self._socket = _connected(address, timeout)
         try:
@@ -186,6 +189,32 @@ class RedisConnection:
         if not chunk:
             raise RedisFailure("the server closed the connection")
         self._received += chunk
+
+
+def primary_url(url: str, timeout: float | None = None) -> str:
+    """The URL of the primary that the Sentinels of a URL name now; any other URL as it is. Raises `RedisFailure`.
+
+    The form is that of agentexec: `redis+sentinel://:password@host:port,host:port/name/0?sentinel_password=...`.
+    """
+    scheme, _, rest = url.partition("+sentinel://")
+    if not rest:
+        return url
+    place, _, query = rest.partition("?")
+    login, at, authority = place.rpartition("@")
+    hosts, _, path = authority.partition("/")
+    name, _, database = path.partition("/")
+    options = parse_qsl(query)
+    of_sentinels = {key: quote(value, safe="") for key, value in options if key.startswith("sentinel_")}
+    account = ":".join(of_sentinels.get(f"sentinel_{part}", "") for part in ("username", "password"))
+    common = urlencode([(key, value) for key, value in options if key not in of_sentinels])
+    for host in hosts.split(","):
+        with suppress(RedisFailure):
+            with RedisConnection(f"{scheme}://{account}@{host}?{common}", timeout=timeout) as asked:
+                match asked.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", unquote(name)):
+                    case [bytes(found), bytes(port)]:
+                        server = f"{found.decode()}:{port.decode()}/{database or 0}"
+                        return f"{scheme}://{login}{at}{server}?{common}"
+    raise RedisFailure("no Sentinel names a primary")
 
 
 def _connected(address: RedisAddress, timeout: float | None) -> socket.socket:

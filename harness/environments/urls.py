@@ -46,8 +46,13 @@ def has_password(url: str) -> bool:
 
 
 def plain_url(url: str) -> str:
-    """The URL without SQLAlchemy's driver: `postgresql://...` for `postgresql+psycopg://...`."""
+    """The URL without SQLAlchemy's driver: `postgresql://...` for `postgresql+psycopg://...`.
+
+    `redis+sentinel://...` names no driver and stays.
+    """
     scheme, separator, rest = url.partition("://")
+    if scheme.endswith("+sentinel"):
+        return url
     return f"{scheme.split('+')[0]}{separator}{rest}"
 
 

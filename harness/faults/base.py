@@ -12,9 +12,12 @@ from typing import Any, Protocol
 
 from harness.environments.base import Environment
 from harness.gate import GateKeeper
-from harness.history import InjectionKind
+from harness.history import InjectionKind, Recorder
 from harness.history.promises import Promises
+from harness.llm.serving import Endpoint
+from harness.targets.base import TargetSession
 from harness.targets.pools import Pools, RunningPool
+from harness.targets.producers import ProducerProcesses
 from harness.wire import Wire
 
 
@@ -26,6 +29,9 @@ class FaultContext:
     `promises` are those of the target.
     `queued_tasks` gives each unfinished task of the target and whether its queue has it; None if the target cannot say.
     `proxies` are those between the target and its servers, by service; the scenario names these in `proxied`.
+    `producers` are processes that submit the tasks, if the scenario asks for them and the target can have them.
+    `endpoint` is the LLM endpoint that the handlers call, if the scenario has one.
+    `session` is that of the target, for what a fault asks of it. `witness` records evidence that a fault collects.
     """
 
     gates: GateKeeper
@@ -35,6 +41,10 @@ class FaultContext:
     promises: Promises = field(default_factory=Promises)
     proxies: Mapping[str, Wire] = field(default_factory=dict)
     queued_tasks: Callable[[], Mapping[str, bool]] | None = None
+    producers: ProducerProcesses | None = None
+    endpoint: Endpoint | None = None
+    session: TargetSession | None = None
+    witness: Recorder | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

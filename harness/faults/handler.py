@@ -1,4 +1,4 @@
-"""Faults that a handler commits itself, at its gate: it ends its process, blocks its event loop, or leaves a child."""
+"""Faults that a handler commits itself, at its gate: it ends its process, blocks, or leaves a child."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from harness.errors import GateError
 from harness.faults.base import Aim, FaultContext, PlannedFault
-from harness.faults.process import await_replacement, wait_until, worker_at_gate
+from harness.faults.process import await_replacement, await_strength, wait_until, worker_at_gate
 from harness.history import InjectionKind
 from harness.history.promises import Loss
 from harness.processes import descendants, is_alive, send
@@ -40,6 +40,37 @@ class HandlerExits:
     def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Open the gate for the next run of the task and wait until a replacement is up."""
         await_replacement(context, planned, aim)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PoisonTask(HandlerExits):
+    """One task ends the interpreter of its worker, as `HandlerExits`; faults with the same `at` strike the same task.
+
+    Its gate stays closed until the `last` of them, or until the task does not come back: then it is a dead letter.
+    """
+
+    last: bool = False
+    name: str = "poison-task"
+
+    def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
+        """The worker whose handler waits at the gate; `task` in the operation is the number of its task."""
+        try:
+            task = context.gates.wait_for(planned.gate, within=context.patience)[0].task
+            return worker_at_gate(context, planned, task=task)
+        except GateError as error:
+            context.gates.give_up(planned.gate, f"the task did not come back before: {error}")
+            raise
+
+    def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        """Wait until a replacement is up, and open the gate after the last one."""
+        if self.last:
+            context.gates.open(planned.gate)
+        await_strength(context, aim)
+
+
+def poison(*, at: float, times: int) -> tuple[PoisonTask, ...]:
+    """The task at `at` ends the interpreter of its worker as many `times`, unless it becomes a dead letter before."""
+    return tuple(PoisonTask(at=at, last=number == times) for number in range(1, times + 1))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

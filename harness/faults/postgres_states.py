@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, LiteralString
@@ -85,22 +85,8 @@ class TablesLocked:
 
         Raises `GateError` if there is no such moment.
         """
-        with postgres_of(endpoints) as postgres:
-            names = [sql.Identifier(*row) for row in postgres.execute(_TABLES).fetchall()]
-            if not names:
-                raise GateError(f"Postgres has no table to lock. {_REMEDY}")
-            lock = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE NOWAIT").format(sql.SQL(", ").join(names))
-            deadline = time.monotonic() + _MOST_WAIT_SECONDS
-            while time.monotonic() < deadline:
-                with suppress(errors.LockNotAvailable), postgres.transaction():
-                    postgres.execute(lock)
-                    yield
-                    return
-                time.sleep(_POLL_SECONDS)
-            raise GateError(
-                f"some table of Postgres was in use at each moment of {_MOST_WAIT_SECONDS:g} s. "
-                "Run this fault on a target with shorter transactions."
-            )
+        with postgres_of(endpoints) as postgres, tables_locked(postgres):
+            yield
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -184,6 +170,29 @@ def alter_system(postgres: Connection, values: Mapping[str, str | None]) -> dict
 
 def _connect(endpoints: Endpoints) -> Connection:
     return psycopg.connect(plain_url(endpoints.database_url), autocommit=True)
+
+
+@contextmanager
+def tables_locked(postgres: Connection) -> Iterator[Sequence[sql.Identifier]]:
+    """A transaction with a lock on every table, taken at a moment when all are free; the names of the tables.
+
+    Raises `GateError` if there is no table or no such moment.
+    """
+    names = [sql.Identifier(*row) for row in postgres.execute(_TABLES).fetchall()]
+    if not names:
+        raise GateError(f"Postgres has no table to lock. {_REMEDY}")
+    lock = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE NOWAIT").format(sql.SQL(", ").join(names))
+    deadline = time.monotonic() + _MOST_WAIT_SECONDS
+    while time.monotonic() < deadline:
+        with suppress(errors.LockNotAvailable), postgres.transaction():
+            postgres.execute(lock)
+            yield names
+            return
+        time.sleep(_POLL_SECONDS)
+    raise GateError(
+        f"some table of Postgres was in use at each moment of {_MOST_WAIT_SECONDS:g} s. "
+        "Run this fault on a target with shorter transactions."
+    )
 
 
 @contextmanager

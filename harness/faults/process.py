@@ -198,6 +198,11 @@ def worker_at_gate(context: FaultContext, planned: PlannedFault, **value: float)
 def await_replacement(context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
     """Open the gate of a worker that ended, and wait until its pool has as many workers (`workers`) as before."""
     context.gates.open(planned.gate)
+    await_strength(context, aim)
+
+
+def await_strength(context: FaultContext, aim: Aim) -> None:
+    """Wait until the pool of a worker that ended has as many workers (`workers`) as before."""
     strength, gone = int(aim.value["workers"]), set(aim.pids)
     wait_until(lambda: len(set(aim.pool.worker_pids()) - gone) >= strength, context.patience / 2)
 

@@ -43,7 +43,7 @@ class MemoryFull:
         """`CONFIG SET` of both settings, and back to their values."""
         with (
             redis_of(endpoints) as redis,
-            _refusing(redis, "OOM"),
+            refusing(redis, "OOM"),
             _settings(redis, {"maxmemory-policy": "noeviction", "maxmemory": _NO_MEMORY_BYTES}),
         ):
             yield
@@ -96,7 +96,7 @@ class Busy:
         """Run scripts until the end; the last one ends by itself."""
         with (
             redis_of(endpoints) as redis,
-            _refusing(redis, "BUSY"),
+            refusing(redis, "BUSY"),
             _settings(redis, {"busy-reply-threshold": _BUSY_AFTER_MS}),
             repeated(lambda: redis.call("EVAL", _SPIN, 0, str(self.script_seconds))),
         ):
@@ -132,7 +132,7 @@ class ReadOnlyReplica:
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
         """`REPLICAOF` a port without a server, and `REPLICAOF NO ONE`."""
-        with redis_of(endpoints) as redis, _refusing(redis, "READONLY"):
+        with redis_of(endpoints) as redis, refusing(redis, "READONLY"):
             redis.call("REPLICAOF", LOOPBACK, _NO_SERVER)
             try:
                 yield
@@ -154,7 +154,7 @@ class PasswordChanged:
         """`CONFIG SET requirepass`, and back to its value."""
         with (
             redis_of(endpoints) as redis,
-            _refusing(redis, "WRONGPASS", "NOAUTH"),
+            refusing(redis, "WRONGPASS", "NOAUTH"),
             _settings(redis, {"requirepass": secrets.token_hex(16)}),
         ):
             _kill_clients(redis)
@@ -200,7 +200,7 @@ def _field(word: str) -> tuple[str, str]:
 
 
 @contextmanager
-def _refusing(redis: RedisConnection, *errors: str) -> Iterator[None]:
+def refusing(redis: RedisConnection, *errors: str) -> Iterator[None]:
     """Raise `GateError` at the end if Redis has answered no client with one of these errors."""
     before = _refusals(redis, errors)
     yield

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
-from harness.environments.base import FileAccess, Killable, Service
+from harness.environments.base import Endpoints, FileAccess, Killable, Service
 from harness.errors import EnvironmentUnavailable, GateError, UsageError
 from harness.faults.base import Aim, FaultContext, PlannedFault
 from harness.faults.process import some_workers
@@ -77,19 +77,17 @@ class LoseRedisTail:
         """Start Redis on what is left; returns once it answers."""
         _servers(context).restart("redis")
 
-    def _files(self, context: FaultContext) -> _AppendOnlyFiles:
+    def _files(self, context: FaultContext) -> AppendOnlyFiles:
         """Set `appendfsync`, which a restart resets, and find the files."""
         assert context.environment is not None, "it has files"
-        with redis_of(context.environment.endpoints) as redis:
+        endpoints = context.environment.endpoints
+        with redis_of(endpoints) as redis:
             redis.call("CONFIG", "SET", "appendfsync", self.appendfsync)
-            names = [
-                os.fsdecode(redis.setting(name) or b"") for name in ("dir", "appenddirname", "appendfilename")
-            ]
-        return _AppendOnlyFiles(folder=posixpath.join(*names[:2]), name=names[2])
+        return append_only_files(endpoints)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _AppendOnlyFiles:
+class AppendOnlyFiles:
     """The files of the append-only file of Redis: a manifest names them."""
 
     folder: str
@@ -109,6 +107,15 @@ class _AppendOnlyFiles:
             raise UsageError("Redis has no append-only file. Start it with `appendonly yes`.")
         paths = [posixpath.join(self.folder, one) for one in names]
         return {path: servers.read_file("redis", path) for path in paths}
+
+
+def append_only_files(endpoints: Endpoints) -> AppendOnlyFiles:
+    """Those of a Redis, as its settings name them."""
+    with redis_of(endpoints) as redis:
+        names = [
+            os.fsdecode(redis.setting(name) or b"") for name in ("dir", "appenddirname", "appendfilename")
+        ]
+    return AppendOnlyFiles(folder=posixpath.join(*names[:2]), name=names[2])
 
 
 class _Servers(Killable, FileAccess, Protocol):

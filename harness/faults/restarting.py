@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
-from harness.environments.base import Killable, Restartable, Service
+from harness.environments.base import LEADS_TO, Killable, Restartable, Service
 from harness.environments.redis_connection import RedisFailure
 from harness.environments.redis_writes import write_acknowledged
 from harness.errors import UsageError
@@ -42,8 +42,9 @@ class RestartServer:
 
     @property
     def loss(self) -> Loss:
-        """A restart of the database if the server is Postgres, else of the broker."""
-        return Loss.DATABASE_RESTARTED if self.service == "postgres" else Loss.BROKER_RESTARTED
+        """A restart of the database if the server is Postgres or a pooler before it, else of the broker."""
+        is_database = LEADS_TO.get(self.service, self.service) == "postgres"
+        return Loss.DATABASE_RESTARTED if is_database else Loss.BROKER_RESTARTED
 
     def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
         """No process; the operation names the oldest running pool."""

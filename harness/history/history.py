@@ -8,8 +8,10 @@ The vocabulary of `f`, by the process that records it:
 
     client      enqueue     value: task (number), activity (its id, known from `ok` on), lock and priority if any,
                                    intended (when the task was due, on the clock of `time`; in the invoke),
-                                   name (what an own application calls the task; in the answer)
-    worker-PID  run         value: task, activity, attempt, fence, pid, lock (its lock key, if it has one)
+                                   delay (seconds; if it has one), name (what an own application calls the task; in
+                                   the answer)
+    worker-PID  run         value: task, activity, attempt, fence, pid, lock (its lock key, if it has one), result
+                                   (what the handler returned, as JSON, if it says so; in ok)
     worker-PID  effect      value: task, activity, fence   (ok: the outside took it, fail: it refused the fence)
     worker-PID  report      value: task, activity, fence, percentage   (info; progress that the handler reports)
     worker-PID  hello       value: pid             (info; the process imported its handlers)
@@ -20,7 +22,11 @@ The vocabulary of `f`, by the process that records it:
     pool-N      exit        value: pid, code       (info; the pool's own process ended)
     postgres    transition  value: task, activity, fence, n, status, percentage, at   (the store's own log, at
                                    the end; percentage is null in entries without one)
-    postgres    record      value: task, activity, status, attempt, fence (the store's final record of a task)
+    postgres    record      value: task, activity, status, attempt, fence, and if known failures (of its handler) and
+                                   result (the store's final record of a task)
+    postgres    copy        value: of (transition, record or child), fault (its number), and the fields of that   (info;
+                                   what a restored backup holds)
+    redis       result      value: task, activity, result (info; what a caller reads outside of the record)
     redis       queue       value: ready, leased, scheduled, parked, dead, known, held, orphans  (the content of the
                                    queue at the end; held names its activities that are not dead letters, orphans
                                    what it holds for no task and no worker)
@@ -31,6 +37,7 @@ The vocabulary of `f`, by the process that records it:
     application invariant   value: name, and found (what its source gave), broken (the tasks that break it, by task the
                                    reason) or error   (info; after the drain, see `harness.testing`)
     runner      promises    value: what the system under test promises (info; `harness.history.promises`)
+    runner      checkers    value: scenario, summary, checkers   (info; the checkers of the run with their settings)
     runner      phase       value: phase           (a phase of the run begins and ends; `harness.history.ending`)
     runner      drain       value: unfinished, patience, quiet  (info; how the drain ended)
     runner      breakdown   value: why, phase      (info; a part of the run that could not be carried out)

@@ -11,6 +11,7 @@ from harness.history.faults import FaultWindow, kills
 from harness.history.fields import task_of
 from harness.history.figures import seconds
 from harness.history.history import History
+from harness.history.lost_starts import lost_starts
 from harness.history.operation import Operation
 from harness.history.runs import Run, runs
 from harness.history.statuses import COMPLETE, TERMINAL
@@ -62,6 +63,8 @@ class Interruption:
 def interruptions(history: History, *, from_last_kill: bool = False) -> Sequence[Interruption]:
     """Every run whose worker was killed before the run had an outcome, in order of their beginning.
 
+    A start that the store has and whose handler did not begin because of a kill is among them (`lost_starts`).
+
     A run with a recorded `ok` is not among them, even if its task had to run again because its result was not recorded
     yet. With `from_last_kill`, `waited` starts with the last kill of any process before `again`, if that is later.
     """
@@ -91,22 +94,27 @@ def _interruptions(history: History, restarts: Sequence[int]) -> Sequence[Interr
     # Computed once for each fault, because one fault can kill hundreds of workers and cut off as many runs.
     hit: dict[int, frozenset[str]] = {}
     attended: dict[int, int] = {}
-    for kill in killed.values():
+    for kill in (*killed.values(), *(one.kill for one in lost_starts(history))):
         if id(kill) not in hit:
             hit[id(kill)] = frozenset(kill.workers)
             attended[id(kill)] = first_worker_up(history, kill.start, without=hit[id(kill)])
+    cut_off = [
+        (run, fault, by_task[run.task])
+        for run in all_runs
+        if run.ended is None and (fault := killed.get(run.process)) is not None
+    ]
+    cut_off += [(one.run, one.kill, [one.again] if one.again else []) for one in lost_starts(history)]
     return [
         _interruption(
             run,
             fault,
             hit[id(fault)],
-            by_task[run.task],
+            siblings,
             attended=attended[id(fault)],
             settled=run.task in settled,
             restarts=restarts,
         )
-        for run in all_runs
-        if run.ended is None and (fault := killed.get(run.process)) is not None
+        for run, fault, siblings in sorted(cut_off, key=lambda one: one[0].begun.time)
     ]
 
 

@@ -14,6 +14,9 @@ CLOCK = "clock"
 PROMISES = "promises"
 """The `f` of the runner's operation that holds what the system under test promises."""
 
+CHECKERS = "checkers"
+"""The `f` of the runner's operation that holds the checkers of the run with their settings."""
+
 LEFT_OUT = "left-out"
 """The `f` of the runner's operation that holds how many faults of the scenario can strike the target."""
 
@@ -32,8 +35,14 @@ CHILD = "child"
 INVARIANT = "invariant"
 """The `f` of the operation that holds what an invariant of the application found after the drain."""
 
+RESULT = "result"
+"""The `f` of a result that a caller can read outside of the record, as in the queue."""
+
 DEADLOCKS = "deadlocks"
 """The `f` of the runner's operation that holds how many deadlocks the database had during the run."""
+
+COPY = "copy"
+"""The `f` of what a restored backup of the store holds: `of` is the `f` that it has in the store itself."""
 
 LOAD = "load"
 """The `f` of the runner's operations that hold the load of the run, and how late its generator was."""
@@ -47,9 +56,11 @@ METER, MODEL_REQUEST, TOOL_RUN = "meter", "model-request", "tool-run"
 VOCABULARY = frozenset(
     {
         *("enqueue", "hello", "run", "effect", "report", "exit"),
-        *("transition", "record", "queue"),
+        *("transition", "record", "queue", RESULT),
         *(
             PROMISES,
+            COPY,
+            CHECKERS,
             LEFT_OUT,
             BREAKDOWN,
             PHASE,

@@ -21,9 +21,12 @@ class Loss(StrEnum):
 
     WORKER_KILLED = "worker-killed"
     POOL_KILLED = "pool-killed"
+    PRODUCER_KILLED = "producer-killed"
     WORKER_PAUSED = "worker-paused"
     WORKER_BLOCKED = "worker-blocked"
+    WORKER_OUT_OF_MEMORY = "worker-out-of-memory"
     WORKER_STARVED = "worker-starved"
+    WORKER_CLOCK_JUMPED = "worker-clock-jumped"
     SIGTERM = "sigterm"
     SIGTERM_LATE = "sigterm-late"
     DEPLOYMENT = "deployment"
@@ -32,6 +35,7 @@ class Loss(StrEnum):
     BROKER_FROZEN = "broker-frozen"
     BROKER_TAIL_LOST = "broker-tail-lost"
     BROKER_FULL = "broker-full"
+    BROKER_DISK_FULL = "broker-disk-full"
     BROKER_EVICTS = "broker-evicts"
     BROKER_BUSY = "broker-busy"
     BROKER_READ_ONLY = "broker-read-only"
@@ -42,8 +46,11 @@ class Loss(StrEnum):
     DATABASE_FROZEN = "database-frozen"
     DATABASE_TAIL_LOST = "database-tail-lost"
     DATABASE_FULL = "database-full"
+    DATABASE_DISK_FULL = "database-disk-full"
     DATABASE_LOCKED = "database-locked"
     DATABASE_READ_ONLY = "database-read-only"
+    DATABASE_DEADLOCKS = "database-deadlocks"
+    DATABASE_RESTORED = "database-restored"
     STATEMENTS_CANCELED = "statements-canceled"
     BACKENDS_TERMINATED = "backends-terminated"
 
@@ -83,12 +90,16 @@ class Promises:
     survives: the losses after which every acknowledged task still ends.
     recovers_within: by loss, the longest time until an interrupted task begins again.
     takes_over_after: how long a worker may be silent until others take its tasks over; None if they never do.
+    steady_within: the longest time after the heal of the last fault until tasks start as promptly as before.
     slots_per_worker: how many tasks one worker runs at a time; None if the run decides it.
+    most_crashes: a task whose workers die of it more often becomes a dead letter; None if it never does.
     duplicates: a task runs again only if a fault interrupted it.
     fences: each run has a fencing token, which rises from run to run of a task.
     log: the store has a log of each task's transitions. records: the store has each task's last status.
     queue: the queue reports how many tasks it holds.
     locks, priorities, progress: the system has this feature.
+    results: a caller reads what the accepted run returned. delays: a delayed task does not begin early. charges: the
+    record counts the failures of handlers, and nothing else.
     deadlock_free: no two of its statements wait for each other in the database.
     sigterm: what a pool does with running tasks. exit_codes: with which codes a pool may end after SIGTERM.
     quotes: by the name of a field or a loss, the sentence that makes the promise.
@@ -98,7 +109,9 @@ class Promises:
     survives: frozenset[Loss] = frozenset()
     recovers_within: Mapping[Loss, float] = field(default_factory=dict)
     takes_over_after: float | None = None
+    steady_within: float | None = None
     slots_per_worker: int | None = None
+    most_crashes: int | None = None
     duplicates: bool = False
     fences: bool = False
     log: bool = False
@@ -107,6 +120,9 @@ class Promises:
     locks: bool = False
     priorities: bool = False
     progress: bool = False
+    results: bool = False
+    delays: bool = False
+    charges: bool = False
     deadlock_free: bool = False
     sigterm: SigtermPromise = SigtermPromise.STOPS
     exit_codes: frozenset[int] = frozenset({0})
@@ -143,13 +159,21 @@ class Promises:
         found["quotes"] = {name: _quote(name, one) for name, one in quotes.items()}
         for name in (one.name for one in fields(cls) if one.type == "bool"):
             _require(isinstance(value.get(name, False), bool), name, value.get(name), "true or false")
-        after, slots = value.get("takes_over_after"), value.get("slots_per_worker")
-        _require(after is None or _is_time(after), "takes_over_after", after, "a number of seconds")
+        slots, crashes = value.get("slots_per_worker"), value.get("most_crashes")
+        for name in ("takes_over_after", "steady_within"):
+            after = value.get(name)
+            _require(after is None or _is_time(after), name, after, "a number of seconds")
         _require(
             slots is None or (type(slots) is int and slots > 0),
             "slots_per_worker",
             slots,
             "a whole number from 1 on",
+        )
+        _require(
+            crashes is None or (type(crashes) is int and crashes >= 0),
+            "most_crashes",
+            crashes,
+            "a whole number from 0 on",
         )
         return cls(**found)
 

@@ -14,6 +14,8 @@ LEGAL: Mapping[str, frozenset[str]] = {
 """By status, the statuses that may follow it; `running` follows itself under a higher fencing token."""
 
 FIRST = "queued"
+RUNNING = "running"
 COMPLETE = "complete"
+CANCELED = "canceled"
 TERMINAL = frozenset(status for status, following in LEGAL.items() if not following)
 """Statuses that nothing may follow."""

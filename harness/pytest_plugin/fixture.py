@@ -7,7 +7,7 @@ import secrets
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, fields
 from itertools import count
 from pathlib import Path
@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import pytest
 
 from harness.checkers.base import CheckResult, Verdict
+from harness.environments.base import Environment
+from harness.environments.topologies import make_topology
 from harness.errors import HarnessError, UsageError
 from harness.masking import terminal_safe
 from harness.progress import PlainLines
@@ -26,6 +28,7 @@ from harness.run.runner import RunOptions, run_scenario
 from harness.scenario import Scenario, ScenarioRun, registry
 from harness.scenario.run_plan import require_above_zero, require_time
 from harness.scenario.scaling import with_faults
+from harness.scenario.topologies import why_no_topology
 from harness.targets.adapter import AdapterTarget
 from harness.targets.base import Target
 
@@ -155,13 +158,23 @@ class ChaosFixture:
         progress = PlainLines(sys.stderr)
         if isinstance(target, AdapterTarget):
             target.install(progress.step)
-        environment = self._request.getfixturevalue("harness_environment")
-        folder = _new_folder(self._reports, self._node)
-        history = folder / "history" / scenario.name
-        history.mkdir(parents=True)
-        run = run_scenario(scenario, environment, target, settings, history_folder=history, progress=progress)
+        with self._environment(scenario, target) as environment:
+            folder = _new_folder(self._reports, self._node)
+            history = folder / "history" / scenario.name
+            history.mkdir(parents=True)
+            run = run_scenario(
+                scenario, environment, target, settings, history_folder=history, progress=progress
+            )
         write_loads(settings.load, [run], folder)
         return run, write_reports([run], folder).html
+
+    def _environment(self, scenario: Scenario, target: Target) -> AbstractContextManager[Environment]:
+        """The servers of the tests, or own ones in the topology of the scenario; raises `UsageError`."""
+        if scenario.topology is None:
+            return nullcontext(self._request.getfixturevalue("harness_environment"))
+        if why := why_no_topology(scenario, "embedded", target):
+            raise UsageError(f"{scenario.name} {why}. Choose another scenario.")
+        return make_topology(scenario.topology, needs=getattr(target, "needs", ()))
 
     def _settings(self, scenario: Scenario, target: Target, options: ChaosOptions) -> RunOptions:
         wanted = self._request.config.getoption("--chaos-seed") if options.seed is None else options.seed

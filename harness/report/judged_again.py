@@ -15,21 +15,27 @@ from harness.environments.base import ServerVersions
 from harness.history import History
 from harness.report.picture_data import picture_data
 from harness.report.verdict_json import SCHEMA
-from harness.scenario import Scenario, ScenarioRun
+from harness.scenario import ScenarioRun
 
 ABSENT = "not recorded"
 
 
 def as_run(
-    scenario: Scenario, history: History, results: Mapping[str, CheckResult], *, path: Path, command: str
+    history: History,
+    results: Mapping[str, CheckResult],
+    *,
+    scenario: str,
+    summary: str,
+    path: Path,
+    command: str,
 ) -> ScenarioRun:
-    """The run; `path` is the history, and `command` judges it again."""
-    facts = _facts(path, scenario.name)
+    """The run of a scenario; `path` is the history, and `command` judges it again."""
+    facts = _facts(path, scenario)
     others = {str(name): str(version) for name, version in (facts.get("servers") or {}).items()}
     data = picture_data(history)
     return ScenarioRun(
-        scenario=scenario.name,
-        summary=scenario.summary,
+        scenario=scenario,
+        summary=summary,
         backend=str(facts.get("backend", ABSENT)),
         target=str(facts.get("target", ABSENT)),
         target_version=str(facts.get("target_version", "")),

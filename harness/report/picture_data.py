@@ -203,8 +203,11 @@ class _Conversion:
             workers=tuple(self._worker(life, rows) for life in lives.values()),
             faults=tuple(rows.values()),
             exits=tuple(self._exits()),
+            # A run that did not begin, because of a kill after its recorded start, has no bar.
             resumptions=tuple(
-                (bars[id(one.run)], bars[id(one.again)]) for one in found if one.again is not None
+                (bars[id(one.run)], bars[id(one.again)])
+                for one in found
+                if one.again is not None and id(one.run) in bars
             ),
             recovery=quantiles(one.waited for one in found if one.waited is not None),
             machine=self._machine(),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from harness.environments.base import Environment, Service
 from harness.faults.base import FaultContext
@@ -14,11 +15,16 @@ from harness.gate import GateKeeper
 from harness.history import OperationType, Recorder
 from harness.history.names import PROMISES
 from harness.history.unrecorded import reserve
+from harness.kit.harness_worker.model import ENDPOINT_FILE
+from harness.llm.profile import EndpointProfile
+from harness.llm.serving import serving
 from harness.run.kept_logs import record_clock
-from harness.scenario import PoolNeeds
+from harness.scenario import PoolNeeds, Scenario
+from harness.targets.adapter import AdapterTarget
 from harness.targets.base import Target, TargetSession, TargetSettings
 from harness.targets.guarded import GuardedSession
 from harness.targets.pools import Pools
+from harness.targets.producers import ProducedSession, ProducerNeeds
 from harness.targets.promised import promised
 from harness.wire import Wire
 
@@ -55,6 +61,25 @@ class RunContext:
         return None if moved is None else moved()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunExtras:
+    """What a scenario asks for besides its pools.
+
+    The target reaches the servers in `proxied` through a proxy. `producers` submit the tasks, if they can find the
+    target. The handlers call an LLM endpoint of the profile `endpoint`.
+    """
+
+    proxied: Sequence[Service] = ()
+    producers: ProducerNeeds = field(default_factory=ProducerNeeds)
+    endpoint: EndpointProfile | None = None
+
+    @classmethod
+    def of(cls, scenario: Scenario, target_name: str | None) -> Self:
+        """What a scenario asks for; other processes find the target by its name, if they can."""
+        producers = ProducerNeeds(number=scenario.producers, target=target_name)
+        return cls(proxied=scenario.proxied, producers=producers, endpoint=scenario.endpoint)
+
+
 @contextmanager
 def open_context(
     environment: Environment,
@@ -64,12 +89,13 @@ def open_context(
     queue: str,
     history: Path,
     runner: Recorder,
-    proxied: Sequence[Service] = (),
+    extras: RunExtras | None = None,
 ) -> Iterator[RunContext]:
     """Open the resources of a run; SIGKILL its remaining pools and close everything on exit.
 
-    The target reaches the servers in `proxied` through a proxy. Raises what the target raises.
+    Raises what the target raises.
     """
+    asked = extras or RunExtras()
     folder = environment.folder / queue
     folder.mkdir(mode=0o755)
     reserve(history)
@@ -100,10 +126,17 @@ def open_context(
         )
         proxies: dict[str, Wire] = {
             service: stack.enter_context(closing(Wire(environment.endpoints.url(service))))
-            for service in proxied
+            for service in asked.proxied
         }
         endpoints = environment.endpoints.replace({name: proxy.url for name, proxy in proxies.items()})
-        session = stack.enter_context(closing(GuardedSession(target.open(endpoints, settings))))
+        served = None if asked.endpoint is None else stack.enter_context(serving(asked.endpoint))
+        if served is not None:
+            (folder / ENDPOINT_FILE).write_text(f"{served.base_url}\n{served.api_key}\n", "utf-8")
+        opened, produced = target.open(endpoints, settings), None
+        if asked.producers.number and asked.producers.target and not isinstance(target, AdapterTarget):
+            opened = ProducedSession.of(opened, asked.producers, endpoints, settings)
+            produced = opened.producers
+        session = stack.enter_context(closing(GuardedSession(opened)))
         pools = Pools(session, exits)
         stack.callback(pools.kill)
         faults = FaultContext(
@@ -113,6 +146,10 @@ def open_context(
             promises=promises,
             proxies=proxies,
             queued_tasks=getattr(session, "queued_tasks", None),
+            producers=produced,
+            endpoint=served,
+            session=session,
+            witness=witness,
         )
         yield RunContext(
             faults=faults,

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.checkers.adapter import without_mistakes
-from harness.checkers.asked import as_promised
-from harness.checkers.base import Checker, CheckResult, check_all
-from harness.checkers.deadlocks import recorded_deadlocks
-from harness.checkers.evictions import recorded_evictions
-from harness.checkers.evidence import unreadable
 from harness.checkers.exits import MARGIN_SECONDS
-from harness.checkers.invariants import recorded_invariants
 from harness.environments.base import Environment
 from harness.environments.deadlocks import DeadlockWatch
 from harness.errors import HarnessError
@@ -26,13 +19,12 @@ from harness.history import DEADLOCKS, RUNNER, History, OperationType, Recorder,
 from harness.history.ending import RunPhase
 from harness.history.figures import counted
 from harness.history.names import DRAIN, LEFT_OUT, MACHINE
-from harness.llm.costs_in_history import recorded_budget
 from harness.llm.metering import Metering
 from harness.progress import Progress
-from harness.run.asked_load import checker_of_load
-from harness.run.context import RunContext, open_context
+from harness.run.context import RunContext, RunExtras, open_context
 from harness.run.driver import Driver
 from harness.run.gauge import MachineGauge
+from harness.run.judging import checkers_of, checkers_operation, judge
 from harness.run.kept_logs import kept_logs
 from harness.run.patience import Movement, Patience
 from harness.run.phases import Phases
@@ -65,6 +57,7 @@ class RunOptions:
     load: the times of the tasks instead of those of the workload; it then decides how many `tasks` are submitted.
     metering: the endpoint whose bill belongs to the run.
     faults: the numbers of the faults of the schedule that are injected (default: all).
+    target_name: by which other processes find the target; producers that a fault kills need it.
     """
 
     seed: int
@@ -77,6 +70,7 @@ class RunOptions:
     load: PlannedLoad | None = None
     metering: Metering | None = None
     faults: Collection[int] | None = None
+    target_name: str | None = None
 
     def plan(self, scenario: Scenario, target: Target) -> RunPlan:
         """The plan of a run with these options; raises `UsageError` as `RunPlan.of`."""
@@ -121,6 +115,14 @@ def run_scenario(
         closing(Recorder(history_folder / f"{RUNNER}.jsonl", process=RUNNER)) as recorder,
     ):
         grace = scenario.timeout if options.timeout is None else 0.0
+        recorder.append(
+            checkers_operation(
+                checkers_of(scenario),
+                time=time.monotonic_ns(),
+                scenario=scenario.name,
+                summary=scenario.summary,
+            )
+        )
         phases = Phases(deadline=began + scenario.timeout, recorder=recorder, grace=grace)
         with (
             kept_logs(environment, history_folder),
@@ -139,7 +141,7 @@ def run_scenario(
                 queue=queue,
                 history=history_folder,
                 runner=recorder,
-                proxied=scenario.proxied,
+                extras=RunExtras.of(scenario, options.target_name),
             ) as context:
                 patience, phases.gauge = Patience(plan.patience, gauge), gauge
                 with _recording(options.load, scenario, context) as load:
@@ -220,32 +222,6 @@ def _gauge(folder: Path) -> Iterator[MachineGauge]:
     with closing(Recorder(folder / f"{MACHINE}.jsonl", process=MACHINE)) as recorder:
         with MachineGauge(recorder) as gauge:
             yield gauge
-
-
-def judge(scenario: Scenario, history: History, target: Target | None = None) -> Mapping[str, CheckResult]:
-    """The results of all checkers; a checker of the scenario replaces the workload's checker of the same name.
-
-    A target with a method `checkers` adds its own, such as the invariants of an application. Without the application,
-    an invariant that the history names is judged by its recorded answer.
-    A checker that asks for what the target does not promise is NOT ASKED. What a mistake of the adapter explains is
-    UNKNOWN.
-    A history with unreadable lines never produces INVALID, only UNKNOWN: such a line may be the evidence
-    that a checker misses.
-    """
-    own: Callable[[], Mapping[str, Checker]] = getattr(target, "checkers", dict)
-    checkers = {
-        **recorded_invariants(history),
-        **recorded_deadlocks(history),
-        **recorded_evictions(history),
-        **checker_of_load(history),
-        **recorded_budget(history),
-        **scenario.workload.checkers(),
-        **scenario.checkers,
-        **own(),
-    }
-    results = without_mistakes(as_promised(check_all(checkers, history), history), history)
-    gaps = unreadable(history)
-    return {name: result.doubted(f"since {gaps[0]}") for name, result in results.items()} if gaps else results
 
 
 class ChaosRun:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from harness.environments.base import SERVICES, Service
+from harness.environments.base import LEADS_TO, SERVICES, Service
 from harness.errors import UsageError
 from harness.faults.base import Fault
 from harness.history.figures import counted
@@ -51,6 +51,8 @@ def _striking(faults: Sequence[Fault], target: Target) -> tuple[Fault, ...]:
 def _service(fault: Fault, target: Target) -> Service | None:
     """The service that a fault strikes, if the target does not use it."""
     service: Service | None = getattr(fault, "service", None)
+    if service is not None:
+        service = LEADS_TO.get(service, service)
     return service if service not in services_of(target) else None
 
 

@@ -32,6 +32,10 @@ def with_faults(scenario: Scenario, number: int) -> Scenario:
             f"{scenario.name} deploys another version with each of its {counted(own, 'fault')}. "
             "Leave their number as it is."
         )
+    if len({fault.at for fault in scenario.faults}) < own:
+        raise UsageError(
+            f"{scenario.name} strikes one task several times. Leave the number of its faults as it is."
+        )
     first, last = scenario.faults[0].at, scenario.faults[-1].at
     step = (last - first) / max(1, number - 1)
     faults = [

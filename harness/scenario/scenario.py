@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.checkers.base import Checker, CheckResult, Verdict
-from harness.environments.base import ServerVersions, Service
+from harness.environments.base import ServerVersions, Service, Topology
 from harness.faults.base import Fault
 from harness.history import History
+from harness.llm.profile import EndpointProfile
 from harness.workloads.base import Workload
 
 TASKS = 240
@@ -47,7 +48,9 @@ class Scenario:
     `timeout` (seconds) bounds the whole run, which submits `tasks` unless it is asked for another number.
     `destructive` scenarios run on external servers only if they are named and allowed. `own_servers` marks faults
     that freeze or empty a whole server, and so affect other data on it: such a scenario never runs on external
-    servers. The target reaches the servers in `proxied` through a proxy of the harness (`harness.wire`).
+    servers. The target reaches the servers in `proxied` through a proxy of the harness (`harness.wire`). A scenario
+    with a `topology` has servers of its own in that topology. As many `producers` as it asks for submit the tasks, each
+    in a process of its own; with 0 the runner does it. The handlers call an LLM `endpoint`, which the run serves.
     """
 
     name: str
@@ -59,6 +62,9 @@ class Scenario:
     destructive: bool = True
     own_servers: bool = False
     proxied: tuple[Service, ...] = ()
+    topology: Topology | None = None
+    producers: int = 0
+    endpoint: EndpointProfile | None = None
     timeout: float = 60.0
     tasks: int = TASKS
     tags: tuple[str, ...] = (RELEASE,)

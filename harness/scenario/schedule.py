@@ -56,10 +56,11 @@ def kept_faults(faults: Sequence[Fault], numbers: Collection[int] | None) -> lis
 def gated_numbers(faults: Sequence[Fault], tasks: int) -> frozenset[int]:
     """Numbers of the tasks that wait at a gate, out of `tasks` that are submitted while faults are injected.
 
-    Raises `UsageError` if there are too few tasks for the faults.
+    Faults at the same place strike the same task. Raises `UsageError` if there are too few tasks for the faults.
     """
-    numbers = [_number(fault, tasks) for fault in faults if fault.gated]
-    if len(set(numbers)) < len(numbers):
+    places = {fault.at for fault in faults if fault.gated}
+    numbers = {fault.at: _number(fault, tasks) for fault in faults if fault.gated}.values()
+    if len(set(numbers)) < len(places):
         raise UsageError(
             f"{counted(tasks, 'task', 'are')} too few for the {counted(len(faults), 'fault')} of this scenario. "
             "Request more, for example with --tasks 200, or by a longer --load."

@@ -7,6 +7,7 @@ from dataclasses import replace
 from harness.checkers import effects, faults_injected
 from harness.faults.base import Fault
 from harness.faults.kill_command import KillByCommand, KillHook
+from harness.faults.links import DisturbLink
 from harness.faults.replies import LoseReply
 from harness.history import InjectionKind
 from harness.history.promises import Loss
@@ -32,10 +33,10 @@ def on_user_workers(scenario: Scenario, hook: KillHook | None) -> Scenario | Non
 
 
 def _striking(fault: Fault, hook: KillHook | None) -> Fault | None:
-    if isinstance(fault, LoseReply | KillByCommand):
+    if isinstance(fault, LoseReply | KillByCommand) or (isinstance(fault, DisturbLink) and not fault.of_pool):
         return fault
     loss: Loss | None = getattr(fault, "loss", None)
-    kills = fault.kind is InjectionKind.KILL
+    kills = fault.kind is InjectionKind.KILL and loss in (Loss.WORKER_KILLED, Loss.POOL_KILLED)
     # What a handler does at its gate is no kill from outside.
     if hook is None or not kills or loss is None or getattr(fault, "action", None) is not None:
         return None

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from agentexec.store.dialects import run
 from harness.history import OperationType
+from harness.history.names import RESULT
 from harness.simulation.context import SimulationContext
 from harness.simulation.queue.books import Books
 from harness.targets.queue_owners import OF_TASKS, OF_WORKERS, orphans
@@ -48,7 +49,9 @@ def _orphans(books: Books) -> list[str]:
 
 def _store(context: SimulationContext, connection: Connection) -> None:
     record = context.recorder.record
-    rows = run(connection, "SELECT id, context, status, attempt, fence FROM {activity} ORDER BY id")
+    rows = run(
+        connection, "SELECT id, context, status, attempt, fence, failures, result FROM {activity} ORDER BY id"
+    )
     tasks = {
         row.id: {"task": json.loads(row.context)["number"], "activity": str(UUID(row.id))} for row in rows
     }
@@ -78,4 +81,9 @@ def _store(context: SimulationContext, connection: Connection) -> None:
             status=row.status,
             attempt=row.attempt,
             fence=row.fence,
+            failures=row.failures,
+            result=None if row.result is None else json.loads(row.result),
         )
+    for row in rows:
+        if (text := context.redis.memory.result(UUID(row.id))) is not None:
+            record("redis", OperationType.INFO, RESULT, **tasks[row.id], result=json.loads(text))

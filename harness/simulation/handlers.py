@@ -59,7 +59,7 @@ class SimulatedHandlers:
             return self.registry
         return Registry({TASK_NAME: self.registry[TASK_NAME]})
 
-    async def _handle(self, agent_id: UUID, context: SimulatedTask) -> None:
+    async def _handle(self, agent_id: UUID, context: SimulatedTask) -> str:
         process, task = self._scheduler.process, current.get()
         assert process is not None, "handlers run in workers"
         assert task is not None, "handlers have a task"
@@ -83,7 +83,9 @@ class SimulatedHandlers:
             self._recorder.by(process, OperationType.FAIL, "run", **value, error=AS_PLANNED)
             # Here, since the text of each frame of a traceback takes as long as some statements.
             raise PlannedFailure(AS_PLANNED)
-        self._recorder.by(process, OperationType.OK, "run", **value)
+        result = f"of fence {task.fence}"
+        self._recorder.by(process, OperationType.OK, "run", **value, result=result)
+        return result
 
     def _take_effect(self, process: Process, agent_id: UUID, fence: int, number: int) -> None:
         """An effect outside of the system, which refuses a token that is not higher than every earlier one."""
@@ -104,8 +106,9 @@ class SimulatedHandlers:
         await asyncio.sleep(context.work / steps)
 
 
-async def _unbound(agent_id: UUID, context: SimulatedTask) -> None:
+async def _unbound(agent_id: UUID, context: SimulatedTask) -> str:
     """The signature of the handler; each run has a handler of its own."""
+    return f"{agent_id} {context}"
 
 
 @cache

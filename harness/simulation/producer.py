@@ -83,9 +83,10 @@ class SimulatedProducer:
             lock=task.lock,
         ).model_dump(mode="json")
         payload = encode_payload(name, context)
+        later = {"delay": task.delay} if task.delay else {}
         for pause in AGAIN_AFTER:
             self._submissions.attempted(task.number)
-            recorder.record("client", OperationType.INVOKE, "enqueue", task=task.number)
+            recorder.record("client", OperationType.INVOKE, "enqueue", task=task.number, **later)
             activity = NewActivity(
                 id=runtime.new_id(),
                 queue_name=self._queue.name,

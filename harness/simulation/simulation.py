@@ -12,6 +12,8 @@ from typing import Any
 from agentexec.core import runtime
 from harness.checkers import (
     causality,
+    charges,
+    delays,
     delivery,
     effects,
     evidence,
@@ -19,6 +21,8 @@ from harness.checkers import (
     locks,
     nothing_left,
     progress,
+    protocol,
+    results,
     transitions,
     witnesses,
 )
@@ -28,7 +32,7 @@ from harness.history.figures import NANOSECONDS
 from harness.simulation.context import SimulationContext
 from harness.simulation.evidence import collect_evidence, pending
 from harness.simulation.nemesis import SimulatedNemesis
-from harness.simulation.outcomes import outcomes
+from harness.simulation.outcomes import outcomes, unknown_as_valid
 from harness.simulation.plan import Plan
 from harness.simulation.plan_generator import plan_of
 from harness.simulation.runtime import VirtualRuntime
@@ -103,13 +107,17 @@ def checkers_of(plan: Plan) -> dict[str, Checker]:
         "delivery": delivery(allow_errors=True),
         "transitions": transitions(),
         "fencing": fencing(),
+        "protocol": protocol(),
         "queue": nothing_left(),
         "witnesses": witnesses(),
         "causality": causality(),
         "effects": effects(minimum=0),
         "progress": progress(minimum=0),
         "locks": locks(minimum=0),
-        "outcomes": outcomes(plan, retries=MAX_RETRIES),
+        "results": unknown_as_valid(results()),
+        "charges": charges(),
+        "delays": unknown_as_valid(delays()),
+        "outcomes": outcomes(tasks=len(plan.tasks), retries=MAX_RETRIES),
         **more_checkers(plan.theme),
     }
 

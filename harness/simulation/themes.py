@@ -9,8 +9,8 @@ from typing import Any
 
 from agentexec.config import Settings, load_settings
 from harness.checkers import duplicates, recovery
-from harness.checkers.base import Checker, CheckResult, Verdict
-from harness.history import History
+from harness.checkers.base import Checker
+from harness.simulation.outcomes import unknown_as_valid
 from harness.simulation.plan import Theme
 
 LEASE = 2.0
@@ -58,18 +58,6 @@ def more_checkers(theme: Theme) -> dict[str, Checker]:
         case Theme.SHUTDOWNS:
             return {"duplicates": duplicates(0)}
         case Theme.KILLS:
-            return {"recovery": _unknown_as_valid(recovery(RECOVERED_WITHIN, from_last_kill=True))}
+            return {"recovery": unknown_as_valid(recovery(RECOVERED_WITHIN, from_last_kill=True))}
         case _:
             return {}
-
-
-def _unknown_as_valid(checker: Checker) -> Checker:
-    """The checker, with VALID instead of UNKNOWN: not every kill interrupts a run."""
-
-    def check(history: History) -> CheckResult:
-        result = checker(history)
-        if result.verdict is Verdict.UNKNOWN:
-            return CheckResult(verdict=Verdict.VALID, summary=result.summary, figures=result.figures)
-        return result
-
-    return check

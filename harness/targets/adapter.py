@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeVar
 
 import harness.kit
 from harness.environments import reaper
-from harness.environments.base import Endpoints
+from harness.environments.base import Endpoints, Topology
 from harness.environments.urls import plain_url
 from harness.errors import AdapterMistake, TargetFailed, UsageError
 from harness.history import Operation
@@ -73,6 +73,11 @@ class AdapterTarget:
     def needs(self) -> Sequence[str]:
         """The services that the environment must have, by name."""
         return self.file.needs
+
+    @property
+    def topologies(self) -> Sequence[Topology]:
+        """The servers besides single ones that it connects to."""
+        return self.file.topologies
 
     @property
     def actions(self) -> Sequence[str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from harness.environments.base import Topology
 from harness.errors import UsageError
 from harness.history.promises import Promises
 from harness.kit.harness_worker.actions import ACTIONS
@@ -40,6 +41,7 @@ class AdapterFile:
     distribution: str | None = None
     requirements: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    topologies: tuple[Topology, ...] = ()
     actions: tuple[str, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     promises: Promises = field(default_factory=Promises)
@@ -72,6 +74,7 @@ def read_adapter(path: Path, profile: str = "") -> AdapterFile:
         distribution=values.get("distribution"),
         requirements=tuple(values.get("requirements", ())),
         needs=tuple(values.get("needs", ())),
+        topologies=tuple(map(Topology, values.get("topologies", ()))),
         actions=tuple(values.get("actions", _actions(values["pool"]))),
         settings=values.get("settings", {}),
         promises=_promises(file, values.get("promises", {})),
@@ -122,6 +125,10 @@ def _is_list(value: object) -> bool:
     return isinstance(value, list) and all(map(_is_text, value))
 
 
+def _is_topologies(value: object) -> bool:
+    return isinstance(value, list) and all(one in list(Topology) for one in value)
+
+
 def _is_actions(value: object) -> bool:
     return isinstance(value, list) and all(one in ACTIONS for one in value)
 
@@ -141,6 +148,7 @@ _KEYS: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "distribution": (_is_text, 'a text, such as "rq"'),
     "requirements": (_is_list, 'a list of texts, such as ["rq>=2"]'),
     "needs": (_is_list, _LIST),
+    "topologies": (_is_topologies, f"a list of {', '.join(Topology)}, which may be empty"),
     "actions": (_is_actions, f"a list of {', '.join(ACTIONS)}, which may be empty"),
     "pool": (_is_command, _COMMAND),
     "client": (_is_command, _COMMAND),

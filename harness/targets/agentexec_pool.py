@@ -18,7 +18,7 @@ _HALF = 50  # percent: a handler that is to fail does so near its end
 pool = ax.Pool()
 
 
-async def numbered(agent_id: UUID, context: Numbered) -> None:
+async def numbered(agent_id: UUID, context: Numbered) -> str | None:
     """Run the handler body that all targets share, with the attempt and fencing token of agentexec."""
     task = ax.current_task()
 
@@ -27,7 +27,7 @@ async def numbered(agent_id: UUID, context: Numbered) -> None:
         if percentage > _HALF and task.attempt <= context.fails:
             raise body.RequestedFailure("the workload asks for it")
 
-    await body.perform(
+    return await body.perform(
         context.number,
         activity=str(agent_id),
         attempt=task.attempt,
@@ -39,9 +39,9 @@ async def numbered(agent_id: UUID, context: Numbered) -> None:
     )
 
 
-async def numbered_2(agent_id: UUID, context: Numbered2) -> None:
+async def numbered_2(agent_id: UUID, context: Numbered2) -> str | None:
     """The handler of version 2."""
-    await numbered(agent_id, context)
+    return await numbered(agent_id, context)
 
 
 if os.environ.get(ENV_VERSION) == "1":

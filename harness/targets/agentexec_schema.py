@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from agentexec.core.db import Base
 from agentexec.store.models import OWN_TABLES
+from harness.environments.base import WATCHING
 
 MARK = "created by agentexec-harness for its runs, which drop it once it is empty"
 
@@ -26,7 +27,10 @@ class TemporarySchema:
 
     def __init__(self, url: URL) -> None:
         self._engine = create_engine(
-            url, poolclass=NullPool, hide_parameters=True, connect_args={"connect_timeout": _WAIT_SECONDS}
+            url,
+            poolclass=NullPool,
+            hide_parameters=True,
+            connect_args={"connect_timeout": _WAIT_SECONDS, "application_name": f"{WATCHING}-schema"},
         )
         self._user: Connection | None = None
 

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
 import redis
-from sqlalchemy import ColumnElement, Executable, delete, func, select
+from sqlalchemy import ColumnElement, Executable, NullPool, create_engine, func, select
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 import agentexec as ax
-from agentexec.activity import PENDING, Activity, ActivityLog
+from agentexec.activity import PENDING, Activity
 from agentexec.queue import redis_queue
+from agentexec.queue.keys import result_key
 from agentexec.store.dialects import PREFIX
-from harness.environments.base import Endpoints
+from harness.environments.base import Endpoints, Topology
 from harness.errors import TargetFailed, describe_error
-from harness.history import CHILD, Operation, OperationType
+from harness.history import Operation
+from harness.history.names import RESULT
+from harness.targets.agentexec_evidence import evidence, remove_queue, stored_operations
 from harness.targets.agentexec_schema import TemporarySchema
 from harness.targets.agentexec_tasks import ENV_VERSION, NEW_TASK_NAME, TASK_NAME, Numbered, Numbered2
 from harness.targets.base import Submission, TargetSettings, TaskFeature, TaskSpec
@@ -40,8 +45,11 @@ class AgentexecSession:
 
     pool = "harness.targets.agentexec_pool:pool"
     """The pool that `agentexec worker` runs."""
-    number: ColumnElement[int | None] = Activity.context["number"].as_integer()
-    """The number of a task in its record; null for a task that a handler enqueued."""
+    number: tuple[str, ...] = ("number",)
+    """Where the context of a task has its number; that of a task which a handler enqueued has none."""
+
+    reads_results: ClassVar[bool] = True
+    """Whether the history has what handlers return; the results of an own application stay out of it."""
 
     def __init__(self, endpoints: Endpoints, settings: TargetSettings) -> None:
         self._endpoints = endpoints
@@ -104,33 +112,21 @@ class AgentexecSession:
 
     def cancel(self, activities: Sequence[str]) -> None:
         """Cancel tasks, whatever has become of them; raises `TargetFailed` if the servers fail."""
-        try:
+        with _failures("cancel"):
             self._client.cancel([UUID(activity) for activity in activities])
-        except (ax.AgentexecError, SQLAlchemyError, redis.RedisError) as error:
-            raise TargetFailed(
-                f"agentexec could not cancel: {describe_error(error)}. See the logs of the servers."
-            ) from None
 
     def unfinished(self) -> int:
         """How many activities of this queue are not in a terminal state."""
-        try:
+        with _failures("read its activities"):
             return int(self._read(select(func.count()).where(*self._is_pending()))[0][0])
-        except SQLAlchemyError as error:
-            raise TargetFailed(
-                f"agentexec's activities cannot be read: {describe_error(error)}. See the log of Postgres."
-            ) from None
 
     def queued_tasks(self) -> Mapping[str, bool]:
         """Each unfinished activity, and whether the queue has it; raises `TargetFailed` if a server does not answer."""
-        try:
+        with _failures("compare its tasks"):
             before = self._pending()
             known = self._client.queue.known(before)
             # A worker records an end before it removes the task from the queue.
             still = set(self._pending())
-        except (SQLAlchemyError, redis.RedisError) as error:
-            raise TargetFailed(
-                f"agentexec's tasks cannot be compared: {describe_error(error)}. See the logs of the servers."
-            ) from None
         return {str(one): there for one, there in zip(before, known, strict=True) if one in still}
 
     def _pending(self) -> list[UUID]:
@@ -146,21 +142,43 @@ class AgentexecSession:
     def movement(self) -> object:
         """How many activities have each status, and how many tasks the queue has in each state."""
         counted = select(Activity.status, func.count()).where(*self.own()).group_by(Activity.status)
-        try:
-            with self._client.engine.connect() as connection:
-                statuses = {status: number for status, number in connection.execute(counted)}  # noqa: C416 - rows
+        with _failures("count its tasks"):
+            statuses = {status: number for status, number in self._read(counted)}  # noqa: C416 - rows
             return statuses, self._client.queue.depth()
-        except (SQLAlchemyError, redis.RedisError) as error:
-            raise TargetFailed(
-                f"agentexec's tasks cannot be counted: {describe_error(error)}. See the logs of the servers."
-            ) from None
+
+    def clean_up(self, age: float) -> int:
+        """Archive the activities that ended more than `age` seconds ago; raises `TargetFailed`."""
+        with _failures("clean up"):
+            old = timedelta(seconds=age)
+            return ax.activity.cleanup_old_activities(self._client.engine, older_than=old, archive=True)
+
+    def start_service(self) -> int:
+        """Cancel what the queue does not know, as a service does at its start, without any grace."""
+        with _failures("cancel orphans"), Session(self._client.engine) as session:
+            return ax.activity.cancel_pending(session, grace=0.0, client=self._client)
+
+    def stored(self, database_url: str | None = None) -> Iterator[Operation]:
+        """The activity log and the activities, with those in the archive; those of another database if one is given."""
+        engine = (
+            self._client.engine if database_url is None else create_engine(database_url, poolclass=NullPool)
+        )
+        with _failures("read its activities"), engine.connect() as connection:
+            yield from stored_operations(
+                connection, self._settings.queue, self.number, results=self.reads_results
+            )
 
     def witnesses(self) -> Iterator[Operation]:
         """The activity log, the activities, and the remaining content of this queue."""
-        yield from self.records()
-        recorded = [row[0] for row in self._read(select(Activity.id).where(*self.own()))]
+        activities, tasks = [], {}
+        for operation in self.stored():
+            yield operation
+            if operation.f != "transition":
+                activities.append(UUID(operation.value["activity"]))
+            if operation.f == "record":
+                tasks[activities[-1]] = operation.value["task"]
+        yield from self._shown_results(tasks)
         depth = self._client.queue.depth()
-        yield _witness(
+        yield evidence(
             "redis",
             "queue",
             {
@@ -170,42 +188,10 @@ class AgentexecSession:
                 "parked": depth.parked,
                 "dead": depth.dead,
                 "known": depth.known,
-                "held": self._remaining(recorded),
-                "orphans": redis_orphans(self._client.redis, self._client.queue.keys, recorded),
+                "held": self._remaining(activities),
+                "orphans": redis_orphans(self._client.redis, self._client.queue.keys, activities),
             },
         )
-
-    def records(self) -> Iterator[Operation]:
-        """The activity log and the activities."""
-        log = select(
-            self.number,
-            ActivityLog.activity_id,
-            ActivityLog.fence,
-            ActivityLog.n,
-            ActivityLog.status,
-            ActivityLog.percentage,
-            ActivityLog.created_at,
-        )
-        log = (
-            log.join(Activity)
-            .where(*self.own())
-            .order_by(ActivityLog.activity_id, ActivityLog.fence, ActivityLog.n)
-        )
-        for task, activity, fence, n, status, percentage, at in self._read(log):
-            if task is None:
-                continue
-            value = {"task": task, "activity": str(activity), "fence": fence, "n": n, "status": status.value}
-            yield _witness("postgres", "transition", value | {"percentage": percentage, "at": at.timestamp()})
-        activities = select(
-            self.number, Activity.id, Activity.status, Activity.attempt, Activity.fence, Activity.agent_type
-        )
-        recorded = self._read(activities.where(*self.own()).order_by(Activity.id))
-        for task, activity, status, attempt, fence, name in recorded:
-            value = {"activity": str(activity), "status": status.value, "attempt": attempt, "fence": fence}
-            if task is None:
-                yield _witness("postgres", CHILD, {"name": name, **value})
-            else:
-                yield _witness("postgres", "record", {"task": task, **value})
 
     def _remaining(self, activities: Sequence[UUID]) -> list[str]:
         """The activities that are still in the queue, without its dead letters."""
@@ -216,6 +202,15 @@ class AgentexecSession:
             known = zip(batch, self._client.queue.known(batch), strict=True)
             remaining += [str(one) for one, is_known in known if is_known and one not in dead]
         return remaining
+
+    def _shown_results(self, tasks: Mapping[UUID, int]) -> Iterator[Operation]:
+        """The results that callers read in Redis, where `get_result` looks first."""
+        for first in range(0, len(tasks) if self.reads_results else 0, _BATCH):
+            batch = list(tasks)[first : first + _BATCH]
+            for activity, kept in zip(batch, self._client.redis.mget(map(result_key, batch)), strict=True):
+                if kept is not None:
+                    value = {"task": tasks[activity], "activity": str(activity), "result": json.loads(kept)}
+                    yield evidence("redis", RESULT, value)
 
     def close(self) -> None:
         """Remove the rows and keys of this session, disconnect, and remove the tables that it created."""
@@ -232,8 +227,7 @@ class AgentexecSession:
             stack.callback(self._schema.drop)
             stack.callback(self._client.close)  # before that: its threads write to the tables
             with self._client.engine.begin() as connection:
-                query = delete(Activity).where(Activity.queue_name == self._settings.queue)
-                removed = connection.execute(query.returning(Activity.id)).scalars().all()
+                removed = remove_queue(connection, self._settings.queue)
             self._client.queue.drop(results=removed)
 
     def discard(self) -> None:
@@ -296,6 +290,7 @@ class AgentexecTarget:
     name: str = "agentexec"
     task_names: ClassVar[tuple[str, ...]] = ()
     features: tuple[TaskFeature, ...] = tuple(TaskFeature)
+    topologies: tuple[Topology, ...] = tuple(Topology)
 
     def version(self) -> str:
         """The version of the installed agentexec."""
@@ -322,5 +317,11 @@ def _request(task: TaskSpec) -> ax.TaskRequest:
     )
 
 
-def _witness(process: str, f: str, value: dict[str, Any]) -> Operation:
-    return Operation(time=time.monotonic_ns(), process=process, type=OperationType.INFO, f=f, value=value)
+@contextmanager
+def _failures(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (ax.AgentexecError, SQLAlchemyError, redis.RedisError) as error:
+        raise TargetFailed(
+            f"agentexec could not {what}: {describe_error(error)}. See the logs of the servers."
+        ) from None

@@ -112,6 +112,10 @@ class TargetSession(Protocol):
     changes.
     An optional method `queued_tasks() -> Mapping[str, bool]` gives the activity of each unfinished task, and whether
     the queue has it: a fault that takes data from the queue then says which tasks it took.
+    Faults that imitate duties of an application call further optional methods: `clean_up(age)` removes the tasks that
+    ended more than `age` seconds ago and returns how many, and keeps their evidence; `start_service()` does what a
+    service does at its start, such as the cancellation of lost tasks; `stored(database_url)` returns the `transition`
+    and `record` operations of a copy of the store. Each raises `TargetFailed`.
     """
 
     def start_pool(self) -> PoolHandle:
@@ -147,6 +151,7 @@ class Target(Protocol):
     An optional attribute `needs` names the services that it uses, and `actions` what its handlers can do at a gate
     (`harness_worker.actions`): faults of others are left out. Without them, it is asked for all.
     An optional attribute `features` names what its tasks can do besides running once (`TaskFeature`).
+    An optional attribute `topologies` names the servers besides single ones that it connects to (`Topology`).
     """
 
     @property

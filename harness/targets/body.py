@@ -39,8 +39,11 @@ async def perform(
     gate: str | None = None,
     lock: str | None = None,
     report: Callable[[int], None] | None = None,
-) -> None:
-    """Run task `number` for `work` seconds, after passing `gate` where one is given, as `worker.run` does it."""
+) -> str | None:
+    """Run task `number` for `work` seconds, after passing `gate` where one is given, as `worker.run` does it.
+
+    Returns the result of the run, which names its fencing token; None without a token.
+    """
     run = worker.run(
         number,
         activity=activity,
@@ -51,5 +54,6 @@ async def perform(
         lock=lock,
         report=report,
     )
+    run.result = result = None if fence is None else f"of fence {fence}"
     async with run:
-        pass
+        return result

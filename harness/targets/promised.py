@@ -11,6 +11,12 @@ REPLACED_WITHIN_SECONDS = 2.0
 For a task whose pool dies, the lease is added: it expires before another pool takes the task.
 """
 
+COMPARED_WITHIN_SECONDS = 62.0
+"""Two comparisons of the record with the queue by agentexec, 30 s apart: they find what only the record has."""
+
+MOST_CRASHES = 5
+"""How often the workers of a task may die of it in agentexec, by default."""
+
 
 def everything(settings: TargetSettings) -> Promises:
     """The promises of the reference implementation under these settings."""
@@ -19,8 +25,11 @@ def everything(settings: TargetSettings) -> Promises:
         recovers_within={
             Loss.WORKER_KILLED: REPLACED_WITHIN_SECONDS,
             Loss.POOL_KILLED: settings.lease + REPLACED_WITHIN_SECONDS,
+            Loss.DATABASE_RESTORED: COMPARED_WITHIN_SECONDS + settings.lease,
         },
         takes_over_after=settings.lease,
+        steady_within=settings.lease + REPLACED_WITHIN_SECONDS,
+        most_crashes=MOST_CRASHES,
         duplicates=True,
         fences=True,
         log=True,
@@ -29,6 +38,9 @@ def everything(settings: TargetSettings) -> Promises:
         locks=True,
         priorities=True,
         progress=True,
+        results=True,
+        delays=True,
+        charges=True,
         deadlock_free=True,
         sigterm=SigtermPromise.RELEASES,
     )

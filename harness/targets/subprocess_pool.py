@@ -46,11 +46,12 @@ class SubprocessPool:
         seconds, it is killed, and `TargetFailed` is raised with the end of that output.
         """
         log = settings.history / f"{name}.log"
+        before = _recorded(settings.history)
         with log.open("ab") as output:
             process = _popen(command, environment, settings.folder, output)
         pool = cls(process, history=settings.history, log=log)
         try:
-            pool._await_workers(settings.workers, within, name)
+            pool._await_workers(settings.workers, within, name, before)
         except BaseException:
             pool._kill()
             raise
@@ -63,8 +64,7 @@ class SubprocessPool:
 
     def worker_pids(self) -> list[int]:
         """Living descendants of the parent that have recorded `hello`."""
-        files = (_WORKER_FILE.fullmatch(file.name) for file in self._history.iterdir())
-        recorded = {int(found.group(1)) for found in files if found}
+        recorded = _recorded(self._history)
         # A system that forks for each task leaves many files, so each file is not looked up by itself.
         return [pid for pid in descendants(self.pid) if pid in recorded and is_alive(pid)]
 
@@ -79,9 +79,12 @@ class SubprocessPool:
         """The output of parent and workers, without secrets."""
         return masked(self._log.read_text(encoding="utf-8", errors="replace"))
 
-    def _await_workers(self, count: int, within: float, name: str) -> None:
+    def _await_workers(self, count: int, within: float, name: str, before: Mapping[int, int]) -> None:
         deadline = time.monotonic() + within
-        while len(self.worker_pids()) < count:
+        # Reading the list of all processes is slow, so it waits until enough files have grown.
+        while (
+            len(_recorded(self._history).items() - before.items()) < count or len(self.worker_pids()) < count
+        ):
             code = self.wait(_POLL_SECONDS)
             if code is not None:
                 raise TargetFailed(
@@ -106,6 +109,12 @@ class SubprocessPool:
         self._process.kill()
         self._process.wait()
         send(below, signal.SIGKILL)
+
+
+def _recorded(history: Path) -> dict[int, int]:
+    """The sizes of the files of all workers that have recorded into a folder, by process id."""
+    files = ((_WORKER_FILE.fullmatch(file.name), file) for file in history.iterdir())
+    return {int(found.group(1)): file.stat().st_size for found, file in files if found}
 
 
 def _popen(

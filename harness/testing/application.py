@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from harness.checkers import delivery
 from harness.checkers.base import Checker
 from harness.checkers.invariants import PREFIX, completed_of, invariant, judged
-from harness.environments.base import SERVICES, Endpoints
+from harness.environments.base import SERVICES, Endpoints, Topology
 from harness.errors import FOREIGN_ERRORS, TargetFailed, UsageError, describe_error
 from harness.history import INVARIANT, Operation, OperationType
 from harness.history.promises import Promises
@@ -121,6 +121,12 @@ class Application:
     def needs(self) -> Sequence[str]:
         """The services that the system needs; empty for Postgres and Redis."""
         found: Sequence[str] = getattr(self.wrapped, "needs", ())
+        return found
+
+    @property
+    def topologies(self) -> Collection[Topology]:
+        """Those of the system."""
+        found: Collection[Topology] = getattr(self.wrapped, "topologies", ())
         return found
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import TypeVar
@@ -65,6 +66,7 @@ class Wire:
         self._armed: list[ArmedStrike] = []
         self._watched: list[Command] | None = None
         self._commands = 0
+        self._kinds: Counter[tuple[str, str]] | None = None
         self.losing = ReplyLoss()
         self._listener = socket.create_server((LOOPBACK, 0), backlog=_BACKLOG)
         self._port: int = self._listener.getsockname()[1]
@@ -100,11 +102,13 @@ class Wire:
         self._call(lambda: self._put(conditions, directions or tuple(Direction), of))
 
     def clear(self) -> None:
-        """End all conditions, and let clients connect again."""
+        """End all conditions and the connections that are half open, and let clients connect again."""
 
         def clear() -> None:
             self._cut = False
             self._rules.clear()
+            for link in [link for link in self._links if link.half_open]:
+                link.close()
             self._apply()
 
         self._call(clear)
@@ -160,6 +164,18 @@ class Wire:
         """The commands since `watch`."""
         return self._call(lambda: list(self._watched or ()))
 
+    def count_kinds(self) -> None:
+        """Begin to count the commands by the name of their client and their own name."""
+
+        def count() -> None:
+            self._kinds = Counter()
+
+        self._call(count)
+
+    def kinds(self) -> Counter[tuple[str, str]]:
+        """The counts since `count_kinds`, by the name of the client and that of the command."""
+        return self._call(lambda: Counter(self._kinds or ()))
+
     @property
     def is_losing(self) -> bool:
         """Whether a reply is going to be lost."""
@@ -209,6 +225,8 @@ class Wire:
             stream.put(self._conditions(link, direction))
 
     def seen(self, link: Link, seen: Sequence[SeenCommand]) -> list[tuple[SeenCommand, Command, ArmedStrike]]:
+        if self._kinds is not None:
+            self._kinds.update((link.client.name, one.name) for one in seen)
         if not self._armed and self._watched is None:
             self._commands += len(seen)
             return []

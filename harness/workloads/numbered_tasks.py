@@ -68,7 +68,8 @@ class NumberedClient:
     def submit(self, tasks: Sequence[TaskSpec]) -> None:
         """Submit tasks now and record each attempt and its outcome."""
         for task in tasks:
-            options = {"lock": task.lock, "priority": task.priority, "intended": task.intended}
+            options: dict[str, object] = {"lock": task.lock, "priority": task.priority}
+            options |= {"intended": task.intended, "delay": task.delay or None}
             given = {name: value for name, value in options.items() if value is not None}
             self._recorder.record(OperationType.INVOKE, "enqueue", task=task.number, **given)
         for submission in self._session.submit(tasks):

@@ -43,6 +43,7 @@ EXTRAS = {
     "harness.targets.applications.agentexec_watched_task": {"reference"},
     "harness.targets.applications.redis_database": {"reference"},
     "harness.targets.agentexec_pool": {"reference"},
+    "harness.targets.agentexec_evidence": {"reference"},
     "harness.targets.agentexec_schema": {"reference"},
     "harness.targets.agentexec_target": {"reference"},
     "harness.targets.agentexec_tasks": {"reference"},

@@ -52,7 +52,8 @@ def struck(
             progress=Quiet(),
             on_row=lambda row: None,
         )
-        return run.strike(strikes)
+        with run:
+            return run.strike(strikes)
 
     return strike
 

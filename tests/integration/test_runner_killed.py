@@ -19,8 +19,8 @@ from tests.conftest import Eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
-# A frozen server, busy processes and bound workers, a forked child, a server in another state.
-SCENARIOS = ("stall-postgres", "starve-workers", "kill-forked-worker", "fill-redis")
+# A frozen server, busy processes and bound workers, a forked child, a server in another state, seven servers.
+SCENARIOS = ("stall-postgres", "starve-workers", "kill-forked-worker", "fill-redis", "fail-over-redis")
 
 
 def processes_of(folder: Path) -> list[str]:

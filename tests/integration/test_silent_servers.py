@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
@@ -182,6 +183,7 @@ def test_a_worker_gives_up_what_waits_for_a_silent_database_and_another_one_take
     app.let_go(1)
     eventually(lambda: app.row(tasks[0]).status == "complete", deadline=60.0)
     assert begun_in(app, eventually, 1, attempt=2) in [worker.pid for worker in other.workers]
+    assert psutil.pid_exists(pid), "it gives its task up; a worker that ends is another recovery"
     assert app.begun(2, attempt=2) is None
     app.let_go(2)
     eventually(lambda: app.all_complete(tasks), deadline=60.0)

@@ -209,6 +209,15 @@ def test_only_one_client_is_struck(to_redis: Wire, key: str) -> None:
         assert command.client.name == "victim"
 
 
+def test_commands_are_counted_by_client_and_name(to_redis: Wire, key: str) -> None:
+    with client(to_redis) as used:
+        used.client_setname("counted")
+        to_redis.count_kinds()
+        for _ in range(3):
+            used.incr(key)
+    assert to_redis.kinds() == {("counted", "INCRBY wire-*"): 3}
+
+
 def test_a_slow_link(to_redis: Wire, key: str) -> None:
     with client(to_redis) as used, client(to_redis) as other:
         used.client_setname("slow")
@@ -277,6 +286,9 @@ def test_connections_end_in_every_way(to_redis: Wire) -> None:
         one.settimeout(0.1)
         with pytest.raises(TimeoutError):
             one.recv(100)
+        to_redis.clear()
+        one.settimeout(_SECONDS)
+        assert one.recv(100) == b""
     with open_one() as one:
         to_redis.put(Conditions(slow_close=0.2), Direction.TO_CLIENT)
         began = time.monotonic()

@@ -1,7 +1,8 @@
-"""`python -m tests.planted [NAME ...]`: search for every planted defect by every means, and without any defect.
+"""`python -m tests.planted [--release] [NAME ...]`: search for every planted defect by every means, and without any.
 
 Prints the table and writes its rows into docs/design/planted.md. The row without a defect is written only if no names
-are given, because it needs every chaos run.
+are given, because it needs every chaos run. With `--release` it runs the scenarios of that tag that have to find the
+defects instead, and writes the second table.
 
 Exit codes: 0 if every result is as expected, 1 if a means missed a defect that it can find or found one in the
 implementation without a defect.
@@ -16,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.environments import make_environment
+from tests.planted import release
 from tests.planted.campaign import ORIGINAL, Campaign
 from tests.planted.chaos_runs import CHAOS_RUNS
 from tests.planted.defects import DEFECTS
@@ -30,10 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help="defects to look for; all of them by default"
     )
+    parser.add_argument("--release", action="store_true", help="by the scenarios of --tag release")
     options = parser.parse_args(arguments)
-    unknown = sorted(set(options.names) - set(DEFECTS))
+    known = release.PLANTED if options.release else DEFECTS
+    unknown = sorted(set(options.names) - set(known))
     if unknown:
-        parser.error(f"there is no planted defect {unknown[0]!r}; choose from {', '.join(DEFECTS)}")
+        parser.error(f"there is no planted defect {unknown[0]!r}; choose from {', '.join(known)}")
     chosen = {name: DEFECTS[name] for name in DEFECTS if name in options.names or not options.names}
     began = time.monotonic()
 
@@ -42,6 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.flush()
 
     report("starting Postgres and Redis")
+    if options.release:
+        with make_environment("embedded") as environment:
+            text, complaints = release.search(options.names or list(known), environment, report)
+        write(DOCUMENT, text, list(known), begin=release.BEGIN, end=release.END)
+        return _answer(text, complaints)
     with make_environment("embedded") as environment:
         campaign = Campaign(environment, report)
         for defect in chosen.values():
@@ -52,16 +61,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             else CHAOS_RUNS
         )
     text = table(campaign.results, DEFECTS)
-    print(text)
     order = [*DEFECTS, ORIGINAL]
     if options.names:
         shown = {name: searches for name, searches in campaign.results.items() if name != ORIGINAL}
         write(DOCUMENT, table(shown, DEFECTS), order)
     else:
         write(DOCUMENT, text, order)
-    for complaint in campaign.complaints:
+    return _answer(text, campaign.complaints)
+
+
+def _answer(text: str, complaints: Sequence[str]) -> int:
+    print(text)
+    for complaint in complaints:
         sys.stderr.write(f"planted: {complaint}\n")
-    return 1 if campaign.complaints else 0
+    return 1 if complaints else 0
 
 
 if __name__ == "__main__":

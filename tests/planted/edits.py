@@ -32,17 +32,20 @@ class StaleEdit(Exception):
 class Edit:
     """One change of the source.
 
-    `where` is `package.module:function`, `package.module:Class.method`, `package.module:CHANGE` (an `ActivityChange`)
-    or `lua/script.lua`; `old` has to stand in it `times` times.
+    `where` is `package.module:function`, `package.module:Class.method`, `package.module:STATEMENT` (an `ActivityChange`
+    or its SQL) or `lua/script.lua`; `old` has to stand in it `times` times, unless `new` is the `whole` text.
     """
 
     where: str
     old: str
     new: str
     times: int = 1
+    whole: bool = False
 
     def apply(self, source: str) -> str:
         """The changed text; raises `StaleEdit`."""
+        if self.whole:
+            return self.new
         found = source.count(self.old)
         if found != self.times:
             raise StaleEdit(
@@ -96,6 +99,10 @@ def _python(place: str, edits: Sequence[Edit]) -> Iterator[None]:
     if isinstance(found, ActivityChange):
         template = reduce(lambda sql, edit: edit.apply(sql), edits, found.sql)
         with _set(module, path, replace(found, sql=template)):
+            yield
+        return
+    if isinstance(found, str):
+        with _set(module, path, reduce(lambda sql, edit: edit.apply(sql), edits, found)):
             yield
         return
     function = inspect.unwrap(found)

@@ -14,9 +14,11 @@ from unittest.mock import patch
 
 from harness.targets import agentexec_pool, body
 from tests.planted.defects import DEFECTS
+from tests.planted.defects.application import OF_SCENARIOS
 
 _NAME = os.environ.get("PLANTED_DEFECT")
-_for_good = DEFECTS[_NAME].planted() if _NAME else nullcontext()  # kept: at its end the edits would be undone
+# Kept: at its end the edits would be undone.
+_for_good = {**DEFECTS, **OF_SCENARIOS}[_NAME].planted() if _NAME else nullcontext()
 _for_good.__enter__()
 
 _perform = body.perform
@@ -24,14 +26,14 @@ _perform = body.perform
 
 async def _fail_at_first(
     number: int, *, attempt: int | None, report: Callable[[int], None], **rest: Any
-) -> None:
+) -> str | None:
     def report_and_fail(percentage: int) -> None:
         report(percentage)
         if percentage > 50:
             raise RuntimeError("planted: every fourth task fails the first time")
 
     fails = number % 4 == 0 and attempt == 1
-    await _perform(number, attempt=attempt, report=report_and_fail if fails else report, **rest)
+    return await _perform(number, attempt=attempt, report=report_and_fail if fails else report, **rest)
 
 
 if "PLANTED_FAILING" in os.environ:

@@ -37,15 +37,15 @@ def table(results: Mapping[str, Sequence[Search]], defects: Mapping[str, Defect]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [*head, *rows])
 
 
-def write(document: Path, text: str, order: Sequence[str]) -> None:
+def write(document: Path, text: str, order: Sequence[str], *, begin: str = BEGIN, end: str = END) -> None:
     """Put the table into its place in the document; rows that the document has and the table has not are kept."""
-    before, _, rest = document.read_text("utf-8").partition(BEGIN)
-    old, _, after = rest.partition(END)
+    before, _, rest = document.read_text("utf-8").partition(begin)
+    old, _, after = rest.partition(end)
     head = text.splitlines()[:2]
     rows = {_key(row): row for row in [*old.strip().splitlines()[2:], *text.splitlines()[2:]]}
     kept = [rows[_name(name)] for name in order if _name(name) in rows]
     body = "\n".join([*head, *kept])
-    document.write_text(f"{before}{BEGIN}\n\n{body}\n\n{END}{after}", "utf-8")
+    document.write_text(f"{before}{begin}\n\n{body}\n\n{end}{after}", "utf-8")
 
 
 def _key(row: str) -> str:

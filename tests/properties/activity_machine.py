@@ -34,8 +34,9 @@ from agentexec.store.status import Status
 from agentexec.worker.reconciler import Reconciler
 from agentexec.worker.recording import Batch, Recorded, record
 from agentexec.worker.retrying import Retrying
+from harness.history.activity_model import ActivityModel
 from harness.simulation.queue.books import ALONE_AFTER
-from tests.properties.model import ExpectedActivity, HeldLease, WorkerView
+from tests.properties.model import HeldLease, WorkerView
 from tests.support.queue_contents import contents_of
 from tests.support.queue_invariants import contents, require_consistent
 from tests.support.record import OVER, new_activity, require_sound, rows_of
@@ -81,7 +82,7 @@ class ActivityMachine(RuleBasedStateMachine):
         self.queue.policy = QueuePolicy(lease_seconds=LEASE, max_crashes=MAX_CRASHES)
         settings = load_settings(database_url=str(self.engine.url), max_crashes=MAX_CRASHES)
         self.reconciler = Reconciler(self.engine, self.queue, settings)
-        self.expected: dict[UUID, ExpectedActivity] = {}
+        self.expected: dict[UUID, ActivityModel] = {}
         self.views = {slot: WorkerView(_new_name()) for slot in WORKERS}
         self.late_leases: list[HeldLease] = []
         self.lengths: dict[UUID, int] = {}
@@ -116,7 +117,7 @@ class ActivityMachine(RuleBasedStateMachine):
             # An hour ago: the reconciler leaves a producer two seconds to dispatch by itself.
             age = f"UPDATE {ACTIVITY_TABLE} SET created_at = :then WHERE queue_name = :queue"
             connection.execute(text(age), {"then": "2020-01-01 00:00:00.000000", "queue": self.queue.name})
-        self.expected[activity.id] = ExpectedActivity()
+        self.expected[activity.id] = ActivityModel()
         if dispatched:
             self.queue.enqueue([Dispatch(task_id=activity.id, payload=b"{}", level=level)])
             with self.engine.begin() as connection:

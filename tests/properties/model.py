@@ -1,4 +1,4 @@
-"""The expected state of an activity, from docs/reference/queue-protocol.md, and what a worker knows of it."""
+"""What a worker knows of its activities; `harness.history.activity_model` is the model of the store's row."""
 
 from __future__ import annotations
 
@@ -7,46 +7,6 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from agentexec.queue.protocol import Claim, Finish, StepResult
-from tests.support.record import OVER
-
-
-@dataclass
-class ExpectedActivity:
-    """The expected row and log of one activity."""
-
-    status: str = "queued"
-    fence: int = 0
-    attempt: int = 0
-    flagged: bool = False
-
-    def start(self, token: int) -> bool:
-        fresh = self.fence < token
-        may = (self.status == "queued" and fresh) or (self.status == "running" and self.fence <= token)
-        if not may or self.flagged:
-            return False
-        self.attempt += fresh
-        self.status, self.fence = "running", token
-        return True
-
-    def end(self, token: int, status: str) -> str | None:
-        """The holder ends the run; returns the new status, None if the update is refused."""
-        if self.status != "running" or self.fence != token:
-            return None
-        self.status = "canceled" if status == "queued" and self.flagged else status
-        return self.status
-
-    def lose(self, token: int, status: str) -> bool:
-        """Another worker records that the queue released the task."""
-        return self.end(token, "canceled" if self.flagged else status) is not None
-
-    def never_ran(self, token: int, status: str) -> None:
-        if self.status not in OVER and self.fence < token:
-            self.status, self.fence = status, token
-
-    def cancel(self) -> None:
-        if self.status not in OVER:
-            self.flagged = True
-            self.status = "canceled" if self.status == "queued" else self.status
 
 
 @dataclass

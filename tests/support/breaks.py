@@ -35,15 +35,15 @@ LOOP = "tests/unit/agentexec/worker/test_loop.py"
 
 @dataclass(frozen=True, kw_only=True)
 class Break:
-    """One change: `old`, found exactly once after `after` in a file of agentexec, becomes `new`."""
+    """One change: the first `old` after `after` in a file of agentexec becomes `new`, and `test` has to fail."""
 
-    invariant: str
     what: str
     file: str
     old: str
     new: str
     test: str
     after: str = ""
+    invariant: str = ""
 
 
 def _script(invariant: str, what: str, file: str, old: str, new: str, test: str, tests: str = QUEUE) -> Break:

@@ -20,6 +20,7 @@ from typing import Any, Callable, Optional, Union
 from .effects import take_effect
 from .environment import SETTINGS
 from .gates import pass_gate, pass_gate_blocking
+from .model import ask, endpoint_of
 from .recording import WorkerFile, worker_file
 
 Task = Union[int, Mapping[str, Any]]
@@ -52,13 +53,15 @@ def run(
 ) -> TaskRun:
     """One run of a task, as a context manager for `with` and `async with`.
 
-    The beginning records `run` as `invoke`, waits at `gate`, takes one outside effect per (activity, `fence`), and then
-    works for `work` seconds. The end records `ok`, `fail` if the block raised, or `info` if it was interrupted from
-    outside (canceled, SystemExit, KeyboardInterrupt): such a run may have had its effect.
+    The beginning records `run` as `invoke`, waits at `gate`, takes one outside effect per (activity, `fence`), asks the
+    LLM endpoint of the run if it has one, and then works for `work` seconds. The end records `ok`, `fail` if the block
+    raised, or `info` if it was interrupted from outside (canceled, SystemExit, KeyboardInterrupt): such a run may have
+    had its effect.
 
     `task` is the number of the task, or the task as `submit` of the client received it: its gate, lock key and work are
     then used. `activity` is the id that `submit` returned. `attempt` and `fence` are those of the system under test,
-    None if it has none. Progress in percent goes to `report` and into the history.
+    None if it has none. Progress in percent goes to `report` and into the history. What the handler is going to return
+    may be set as `result` of the run, as JSON: the end then records it.
     """
     if isinstance(task, Mapping):
         gate, lock, work = task.get("gate"), task.get("lock"), float(task.get("work") or 0.0)
@@ -78,6 +81,7 @@ class TaskRun:
         self._gate = gate
         self._work = work
         self._report = report
+        self.result: Any = None
         self._file: WorkerFile = worker_file()
 
     def progress(self, percentage: int) -> None:
@@ -93,6 +97,8 @@ class TaskRun:
             if self._gate is not None:
                 pass_gate_blocking(SETTINGS.gate, self._gate, self._value["task"])
             self._take_effect()
+            if (endpoint := endpoint_of(SETTINGS.gate)) is not None:
+                ask(endpoint, self._value["task"], self._value["activity"])
             time.sleep(self._work)
         except BaseException as error:
             self._ended_by(error)
@@ -116,6 +122,9 @@ class TaskRun:
             if self._gate is not None:
                 await pass_gate(SETTINGS.gate, self._gate, self._value["task"])
             self._take_effect()
+            if (endpoint := endpoint_of(SETTINGS.gate)) is not None:
+                question = (endpoint, self._value["task"], self._value["activity"])
+                await asyncio.get_running_loop().run_in_executor(None, ask, *question)
             await asyncio.sleep(self._work)
         except BaseException as error:
             self._ended_by(error)
@@ -141,7 +150,8 @@ class TaskRun:
         except BaseException as error:
             self._ended_by(error)
             raise
-        self._file.record("ok", "run", self._value)
+        returned = {} if self.result is None else {"result": self.result}
+        self._file.record("ok", "run", {**self._value, **returned})
 
     def _ended_by(self, error: BaseException) -> None:
         if isinstance(error, Exception):

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import agentexec as ax
-from agentexec.activity import Activity
 from agentexec.producer.encoding import write_context
 from agentexec.producer.requests import checked_requests
 from agentexec.task import UncheckedContext
@@ -69,7 +68,8 @@ class ApplicationSession(AgentexecSession):
     """The pool of an application on given servers with its own queue."""
 
     pool = "harness.targets.applications.agentexec_pool:pool"
-    number = Activity.context[LABEL]["number"].as_integer()
+    number = (LABEL, "number")
+    reads_results = False
 
     def __init__(
         self, application: AgentexecApplication, endpoints: Endpoints, settings: TargetSettings

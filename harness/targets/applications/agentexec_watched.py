@@ -18,13 +18,14 @@ from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 import agentexec as ax
-from agentexec.activity import PENDING, Activity
+from agentexec.activity import PENDING, Activity, ActivityLog
 from agentexec.core import runtime
 from agentexec.core.requirements import unmet
 from harness.errors import TargetFailed
 from harness.history import Operation, OperationType
 from harness.history.figures import NANOSECONDS
 from harness.history.statuses import COMPLETE
+from harness.targets.agentexec_evidence import evidence
 from harness.targets.agentexec_target import AgentexecSession
 from harness.targets.applications.agentexec import ApplicationSession
 from harness.targets.applications.agentexec_watched_task import WATCHED_TASK, Watched
@@ -42,8 +43,6 @@ _RUNNING = "running"
 
 class _OnUserWorkers(AgentexecSession):
     """A session whose tasks have a mark of this run; `plain` makes them."""
-
-    number = Activity.metadata_[MARK]["number"].as_integer()
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -82,11 +81,26 @@ class _OnUserWorkers(AgentexecSession):
         """The log and the activities of this run, and the runs that the log tells of."""
         seconds = time.monotonic() - self._now_of_postgres()
         log: list[Operation] = []
-        for operation in self.records():
+        for operation in self._stored():
             if operation.f == "transition":
                 log.append(operation)
             yield operation
         yield from runs_of(log, offset=seconds)
+
+    def _stored(self) -> Iterator[Operation]:
+        number, activity, row = Activity.metadata_[MARK]["number"].as_integer(), Activity, ActivityLog
+        log = select(number, row.activity_id, row.fence, row.n, row.status, row.percentage, row.created_at)
+        log = log.join(Activity).where(*self.own()).order_by(row.activity_id, row.fence, row.n)
+        for task, known, fence, n, status, percentage, at in self._read(log):
+            value = {"task": task, "activity": str(known), "fence": fence, "n": n, "status": status.value}
+            more = {"percentage": percentage, "at": at.timestamp()}
+            yield evidence("postgres", "transition", value | more)
+        records = select(number, activity.id, activity.status, activity.attempt, activity.fence)
+        for task, known, status, attempt, fence in self._read(
+            records.where(*self.own()).order_by(activity.id)
+        ):
+            value = {"task": task, "activity": str(known), "status": status.value}
+            yield evidence("postgres", "record", value | {"attempt": attempt, "fence": fence})
 
     def _now_of_postgres(self) -> float:
         return float(self._read(select(func.extract("epoch", func.clock_timestamp())))[0][0])

@@ -29,6 +29,10 @@ DEFECTS: Mapping[str, Defect] = MappingProxyType(
             queue.RELEASE_BURNS_A_RETRY,
             record.CANCEL_OVERWRITES_COMPLETE,
             worker.RECONCILER_RERUNS_COMPLETE,
+            worker.REFUSED_RESULT_IS_READ,
+            worker.REFUSED_START_RUNS,
+            record.RETRY_NOT_CHARGED,
+            queue.DELAY_IN_WHOLE_SECONDS,
         )
     }
 )

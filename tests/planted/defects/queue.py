@@ -194,3 +194,26 @@ RELEASE_BURNS_A_RETRY = Defect(
         Edit(where=f"{_BOOKS}.requeue", old="if charge and shared != token:", new="if True:"),
     ),
 )
+
+DELAY_IN_WHOLE_SECONDS = Defect(
+    name="delay-in-whole-seconds",
+    imitates="a delay that is cut to whole seconds on its way into the queue",
+    breaks="a task that is to run in half a second runs at once",
+    scenario="failing-tasks",
+    blind={
+        ACTIVITY_MACHINE: "it delays no task",
+        CHAOS: "no chaos run delays tasks",
+    },
+    edits=(
+        Edit(
+            where="agentexec.queue.redis_queue:_place",
+            old="milliseconds(task.delay)",
+            new="milliseconds(int(task.delay))",
+        ),
+        Edit(
+            where=f"{_MEMORY}._take",
+            old="milliseconds(task.delay)",
+            new="milliseconds(int(task.delay))",
+        ),
+    ),
+)

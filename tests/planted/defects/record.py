@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.planted.defect import QUEUE_MACHINE, Defect
+from tests.planted.defect import ACTIVITY_MACHINE, QUEUE_MACHINE, Defect
 from tests.planted.edits import Edit
 
 _STORE = "agentexec.store.statements"
@@ -88,5 +88,23 @@ CANCEL_OVERWRITES_COMPLETE = Defect(
             new="status = CASE WHEN status {running} THEN status ELSE 'canceled' END",
         ),
         Edit(where=_CANCEL_REQUESTED, old=" AND a.status {pending}", new=""),
+    ),
+)
+
+RETRY_NOT_CHARGED = Defect(
+    name="retry-not-charged",
+    imitates="a counter of retries in the message, which the requeued copy does not have",
+    breaks="a task that always fails is tried for ever",
+    scenario="failing-tasks",
+    blind={
+        QUEUE_MACHINE: "it has no activity store",
+        ACTIVITY_MACHINE: "its model does not count failures",
+    },
+    edits=(
+        Edit(
+            where=_FINISHED,
+            old="failures = failures + CASE WHEN v.failed THEN 1 ELSE 0 END",
+            new="failures = failures",
+        ),
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.planted.defect import ACTIVITY_MACHINE, QUEUE_MACHINE, Defect
+from tests.planted.defect import ACTIVITY_MACHINE, CHAOS, QUEUE_MACHINE, Defect
 from tests.planted.edits import Edit
 
 _LOOP = "agentexec.worker.loop:WorkerLoop"
@@ -86,6 +86,47 @@ RECONCILER_RERUNS_COMPLETE = Defect(
             where="agentexec.store.statements:STARTED",
             old="AND a.status {sources}",
             new="AND a.status IN ('queued', 'running', 'complete')",
+        ),
+    ),
+)
+
+REFUSED_RESULT_IS_READ = Defect(
+    name="refused-result-is-read",
+    imitates="a result backend beside the queue: it keeps what each worker sends, also one that lost the task",
+    breaks="a caller reads the result of a run that the record refused",
+    scenario="pause-worker",
+    blind={
+        QUEUE_MACHINE: "it has no worker",
+        ACTIVITY_MACHINE: "it simulates the workers itself",
+        CHAOS: "a worker that resumes stops the handlers whose leases it lost, before they return",
+    },
+    edits=(
+        Edit(
+            where=f"{_LOOP}._conclude",
+            old="            COUNTERS.add(STALE)\n            return\n",
+            new="""            COUNTERS.add(STALE)
+            kept = {"task_id": result.task_id, "token": result.token, "result": result.encoded}
+            self._finishes.append(Finish(**kept, disposition=Disposition.ACK))
+            return
+""",
+        ),
+    ),
+)
+
+REFUSED_START_RUNS = Defect(
+    name="refused-start-runs",
+    imitates="a claim by UPDATE of several rows that asks whether any row changed, and not which",
+    breaks="a canceled task runs if another task starts in the same statement",
+    scenario="cancel-storm",
+    blind={
+        QUEUE_MACHINE: "it has no worker",
+        ACTIVITY_MACHINE: "it simulates the workers itself",
+    },
+    edits=(
+        Edit(
+            where=f"{_LOOP}._settle",
+            old="recorded.started.get(claim.task_id))",
+            new="recorded.started.get(claim.task_id, next(iter(recorded.started.values()), None)))",
         ),
     ),
 )

@@ -15,13 +15,28 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import chaos
+from harness.faults.backup import BackUp, RestoreBackup
+from harness.faults.chores import CleanUp
 from harness.faults.held_state import HoldState
 from harness.scenario import RELEASE, SMOKE, SOAK
 
 ROOT = Path(__file__).resolve().parents[3]
 IN_CI = {"lint", "types", "tests", "chaos", "load", "containers", "simulate", "peers_quick"}
 # CI runs none of these: they change files, take hours or need a machine without other load.
-BY_HAND = {"format", "hooks", "lock", "bench", "planted", "nightly", "mutation", "queues", "peers"}
+BY_HAND = {
+    "format",
+    "hooks",
+    "lock",
+    "bench",
+    "planted",
+    "promises",
+    "nightly",
+    "mutation",
+    "queues",
+    "peers",
+}
+
+BY_CONNECTION = (HoldState, CleanUp, BackUp, RestoreBackup)
 
 
 @cache
@@ -67,13 +82,14 @@ def test_the_noxfile_has_the_sessions_of_ci_and_those_run_by_hand() -> None:
 
 
 def test_every_scenario_that_strikes_a_server_itself_also_runs_in_containers() -> None:
-    """What holds a server in a state does it by a connection, which is the same on every backend."""
+    """What works through a connection is the same on every backend."""
     striking = {
         name
         for name, one in chaos.SCENARIOS.items()
         if one.own_servers
         and not one.proxied
-        and not any(isinstance(fault, HoldState) for fault in one.faults)
+        and one.topology is None
+        and not any(isinstance(fault, BY_CONNECTION) for fault in one.faults)
     }
     chosen = set(noxfile().IN_CONTAINERS)
     assert striking < chosen < set(chaos.SCENARIOS)

@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from agentexec.queue import redis_queue
+from chaos import SCENARIOS
+from harness.scenario import RELEASE
 from harness.simulation.queue import step
+from tests.planted import release
 from tests.planted.campaign import ORIGINAL, Campaign
 from tests.planted.chaos_runs import CHAOS_RUNS
 from tests.planted.defect import ACTIVITY_MACHINE, CHAOS, MEANS, QUEUE_MACHINE, SIMULATION, Defect
@@ -37,10 +40,10 @@ def step_source() -> str:
     return redis_queue.script_source("step", flags=True)
 
 
-@pytest.mark.parametrize("name", DEFECTS)
+@pytest.mark.parametrize("name", release.PLANTED)
 def test_every_defect_fits_the_source_and_leaves_nothing_behind(name: str) -> None:
     before, code = redis_queue.script_source, step._finish.__code__
-    with DEFECTS[name].planted():
+    with release.PLANTED[name].planted():
         pass
     assert redis_queue.script_source is before
     assert step._finish.__code__ is code
@@ -146,3 +149,14 @@ def test_the_page_has_a_row_for_every_defect_and_one_for_no_defect() -> None:
     page = (ROOT / "docs" / "design" / "planted.md").read_text("utf-8")
     rows = page.partition(BEGIN)[2].partition(END)[0].strip().splitlines()[2:]
     assert [row.split("`")[1] for row in rows] == [*DEFECTS, ORIGINAL]
+
+
+def test_every_defect_is_found_by_a_scenario_of_a_release_or_has_a_reason() -> None:
+    assert {*release.FOUND_BY, *release.NOT_BY} == set(release.PLANTED)
+    assert not set(release.FOUND_BY) & set(release.NOT_BY)
+    assert all(RELEASE in SCENARIOS[one.scenario].tags for one in release.FOUND_BY.values())
+    page = (ROOT / "docs" / "design" / "planted.md").read_text("utf-8")
+    rows = page.partition(release.BEGIN)[2].partition(release.END)[0].strip().splitlines()[2:]
+    assert [row.split("`")[1] for row in rows] == list(release.PLANTED)
+    scenarios = {name: row.split("`")[3] for row in rows if (name := row.split("`")[1]) in release.FOUND_BY}
+    assert scenarios == {name: one.scenario for name, one in release.FOUND_BY.items()}

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import ast
-import os
 import re
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.breaks import BREAKS, INVARIANTS, Break
+from tests.support.broken_copy import run_broken
 
 ROOT = Path(__file__).resolve().parents[4]
 TABLE = ROOT / "docs" / "reference" / "invariants.md"
 IDS = [f"{each.invariant}-{number}" for number, each in enumerate(BREAKS)]
-BESIDE = ("harness", "chaos", "loadtests", "tests", "pyproject.toml")  # what the tests need beside agentexec
 
 
 def marked() -> Iterator[tuple[str, str]]:
@@ -50,40 +46,10 @@ def test_the_test_that_has_to_fail_names_the_invariant(broken: Break) -> None:
 @pytest.mark.parametrize("broken", BREAKS, ids=IDS)
 def test_a_broken_invariant_is_noticed(broken: Break, tmp_path: Path) -> None:
     """The test passes on the true package, or this would prove nothing; the rest of the suite shows that."""
-    break_copy(broken, tmp_path)
-    for name in BESIDE:
-        (tmp_path / name).symlink_to(ROOT / name)
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-n0",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "--no-header",
-        broken.test,
-    ]
-    done = subprocess.run(
-        command,
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-    )
+    done = run_broken(broken, tmp_path, links=True)
     said = done.stdout + done.stderr
     assert re.search(r"^1 failed\b", done.stdout, re.MULTILINE), said
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, said
-
-
-def break_copy(broken: Break, folder: Path) -> None:
-    """A copy of the package with the one change."""
-    shutil.copytree(ROOT / "agentexec", folder / "agentexec", ignore=shutil.ignore_patterns("__pycache__"))
-    path = folder / "agentexec" / broken.file
-    head, after, body = path.read_text("utf-8").rpartition(broken.after) if broken.after else ("", "", "")
-    head, body = (head + after, body) if broken.after else ("", path.read_text("utf-8"))
-    assert broken.old in body, f"{broken.file} no longer has {broken.old!r}; break it anew"
-    path.write_text(head + body.replace(broken.old, broken.new, 1), "utf-8")
 
 
 def test_the_documentation_has_every_way_that_they_were_broken() -> None:

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from agentexec.store.refusals import FailureKind, Refused, isolated, kind_of
+from agentexec.worker.retrying import Retrying
 
 ROW, SCHEMA, TRANSIENT = FailureKind.ROW, FailureKind.SCHEMA, FailureKind.TRANSIENT
 
@@ -112,3 +113,15 @@ def test_only_what_is_refused_alone_is_left_out(bad: set[int]) -> None:
 
 def test_nothing_is_sent_for_nothing() -> None:
     isolated([], lambda _: pytest.fail("sent"), lambda *_: None)
+
+
+def test_a_worker_without_memory_refuses_no_row(engine: Engine) -> None:
+    """Any row can be the one for which no memory is left: its task would end as ERROR for a leak of another one."""
+    refused: list[tuple[int, str]] = []
+
+    def work(connection: object, rows: Sequence[int]) -> None:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        Retrying(engine, lambda: False).record([1, 2], work, lambda row, why: refused.append((row, why)))
+    assert refused == []

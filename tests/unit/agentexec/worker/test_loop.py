@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from uuid import UUID
 
 import fakeredis
@@ -16,6 +17,7 @@ from agentexec.config import load_settings
 from agentexec.queue.protocol import StepRequest
 from agentexec.queue.redis_queue import RedisQueue
 from agentexec.store import statements
+from agentexec.store.status import Status
 from agentexec.task import Registry, TaskDefinition
 from agentexec.text import MAX_MESSAGE
 from agentexec.worker.loop import WorkerLoop
@@ -96,6 +98,18 @@ def test_nothing_is_written_of_a_run_that_lost_its_lease(worker_loop: WorkerLoop
     worker_loop.run()
     assert row_of(engine, task) == before
     assert len(worker_loop.leases) == 0
+
+
+def test_a_refused_result_is_not_readable(worker_loop: WorkerLoop, engine: Engine) -> None:
+    """Its activity was canceled from outside. The queue keeps results whatever the record says of their runs."""
+    refused, accepted = running(worker_loop, engine), running(worker_loop, engine)
+    with engine.begin() as connection:
+        statements.record_terminated(connection, {refused: TOKEN + 1}, Status.CANCELED, "Over.")
+    for task in (refused, accepted):
+        worker_loop.ended(replace(ended(task, RunKind.COMPLETE), result=1, encoded="1"))
+    worker_loop.drain()
+    worker_loop.run()
+    assert [worker_loop.queue.result(task) for task in (refused, accepted)] == [None, "1"]
 
 
 @pytest.mark.invariant("I8")

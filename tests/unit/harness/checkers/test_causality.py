@@ -54,4 +54,5 @@ def test_a_task_without_a_submission_is_left_to_delivery_and_no_run_is_unknown()
 def test_a_history_in_which_all_else_is_good_is_invalid_by_causality_alone() -> None:
     builder = completed(HistoryBuilder().killed(11), 1).enqueued(1).queue().exited()
     results = check_all(standard(recovery_p99=None), builder.history)
+    assert results.pop("steady").verdict is Verdict.NOT_ASKED, "it has too few tasks"
     assert [name for name, result in results.items() if result.verdict is not Verdict.VALID] == ["causality"]

@@ -83,8 +83,28 @@ def test_a_kill_excuses_only_the_second_return_of_a_task_of_the_killed_worker() 
 def test_each_injected_fault_excuses_as_many_duplicates_as_tasks_run_at_once() -> None:
     none = duplicates(budget_per_fault(2))(twice(1, 2).history)
     assert (none.verdict, none.figures["budget"]) == (Verdict.INVALID, 0)
-    once = duplicates(budget_per_fault(2))(twice(1, 2).killed(12).history)
+    before = HistoryBuilder().enqueued(1, 2).ran(1, 2, by=12).killed(12).ran(1, 2, by=13, fence=2)
+    once = duplicates(budget_per_fault(2))(before.history)
     assert (once.verdict, once.figures["budget"]) == (Verdict.VALID, 2)
+    assert duplicates(budget_per_fault(1))(before.history).verdict is Verdict.INVALID
+
+
+@pytest.mark.parametrize("lease", [None, 4.0])
+def test_a_fault_excuses_no_duplicate_before_it_and_none_of_a_task_long_after_it(lease: float | None) -> None:
+    builder = (
+        HistoryBuilder() if lease is None else HistoryBuilder().promised(Promises(takes_over_after=lease))
+    )
+    for history in (
+        HistoryBuilder.of(builder).enqueued(1).ran(1, by=12).ran(1, by=13, fence=2).killed(12).history,
+        HistoryBuilder.of(builder)
+        .killed(12)
+        .at(100)
+        .enqueued(1)
+        .ran(1, by=12)
+        .ran(1, by=13, fence=2)
+        .history,
+    ):
+        assert duplicates(budget_per_fault(2))(history).verdict is Verdict.INVALID
 
 
 def at_most_once() -> HistoryBuilder:

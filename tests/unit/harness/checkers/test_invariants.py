@@ -13,7 +13,7 @@ import pytest
 from harness.checkers.base import CheckResult, Verdict
 from harness.checkers.invariants import CompletedTask, FoundRows, invariant
 from harness.history import History, Operation, OperationType
-from harness.run.runner import judge
+from harness.run.judging import judge
 from harness.scenario import registry
 
 IDS = {number: str(UUID(int=number)) for number in range(1, 6)}

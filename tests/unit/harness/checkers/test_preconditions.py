@@ -173,7 +173,8 @@ def test_the_standard_checkers_agree_that_a_good_run_is_good() -> None:
         2, ("queued", 0, 0), ("running", 1, 0), ("running", 2, 0), ("complete", 2, 1)
     )
     results = check_all(standard(recovery_p99=2.0, concurrency=4), builder.queue().exited().history)
-    assert {name: result.verdict for name, result in results.items()} == dict.fromkeys(results, Verdict.VALID)
+    verdicts = dict.fromkeys(results, Verdict.VALID) | {"steady": Verdict.NOT_ASKED}
+    assert {name: result.verdict for name, result in results.items()} == verdicts
     assert [*results] == [
         *(
             "evidence",
@@ -182,6 +183,7 @@ def test_the_standard_checkers_agree_that_a_good_run_is_good() -> None:
             "duplicates",
             "transitions",
             "fencing",
+            "protocol",
             "queue",
             "exits",
             "witnesses",
@@ -191,6 +193,7 @@ def test_the_standard_checkers_agree_that_a_good_run_is_good() -> None:
             "locks",
             "priorities",
             "availability",
+            "steady",
             "recovery",
         ),
     ]

@@ -84,7 +84,8 @@ def good_run(tasks: list[Task]) -> HistoryBuilder:
 @settings(max_examples=60, deadline=None)
 def test_every_good_run_is_valid_to_every_standard_checker(tasks: list[Task]) -> None:
     results = check_all(standard(uses=("effects", "locks", "progress")), good_run(tasks).history)
-    assert {name: one.summary for name, one in results.items() if one.verdict is not Verdict.VALID} == {}
+    good = (Verdict.VALID, Verdict.NOT_ASKED)  # NOT ASKED: too few tasks to compare
+    assert {name: one.summary for name, one in results.items() if one.verdict not in good} == {}
 
 
 def without(history: History, f: str, task: int, *kinds: OperationType) -> History:

@@ -7,7 +7,7 @@ import pytest
 from harness.checkers import delivery
 from harness.checkers.base import CheckResult, Verdict
 from harness.history.promises import Loss, Promises
-from harness.run.runner import judge
+from harness.run.judging import judge
 from harness.scenario.bundled import SCENARIOS
 from tests.support.histories import FAIL, INFO, HistoryBuilder
 

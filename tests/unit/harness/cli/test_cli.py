@@ -104,7 +104,7 @@ WRONG = {
     "a simulation into no folder": (["simulate", "--seeds", "1", "--report", ""], "'' names no file"),
     "a simulation into no page": (["simulate", "--seed", "1", "--html", ""], "'' names no file"),
     "a history without a path": (["check", "", "--scenario", "kill-pool"], "'' names no file"),
-    "a check without a scenario": (["check", "/nowhere"], "required: --scenario"),
+    "a check without a scenario": (["check", "/nowhere"], "no history at /nowhere"),
 }
 
 

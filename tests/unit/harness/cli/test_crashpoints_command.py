@@ -28,3 +28,13 @@ def test_a_strike_is_repeated_on_the_same_target_and_backend(backend: str) -> No
 def test_a_list_of_single_strikes_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["crashpoints", "--list", "--only", "plain|worker-redis|w|GET|1|reset"]) == EXIT_USAGE
     assert "not allowed with argument --list" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "more", [["--lives", "drain"], ["--strikes", "reset"], ["--lives", "plain", "--strikes", "reset"]]
+)
+def test_lives_and_kinds_beside_single_strikes_are_refused(
+    more: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["crashpoints", "--only", STRIKE.id, *more]) == EXIT_USAGE
+    assert "--only names whole strikes" in capsys.readouterr().err

@@ -48,8 +48,12 @@ def test_a_plan_says_what_another_target_changes(capsys: pytest.CaptureFixture[s
     ],
 )
 def test_a_tag_chooses_its_scenarios_and_all_are_those_that_are_no_soaks(
-    words: list[str], chosen: Callable[[tuple[str, ...]], bool], capsys: pytest.CaptureFixture[str]
+    words: list[str],
+    chosen: Callable[[tuple[str, ...]], bool],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("harness.environments.topologies.pgbouncer.program", lambda: "/usr/sbin/pgbouncer")
     assert cli.main(["chaos", "run", *words, "--seed", "1", "--dry-run"]) == 0
     printed = capsys.readouterr().out
     expected = {name for name, one in registry.scenarios().items() if chosen(one.tags)}

@@ -41,6 +41,7 @@ class Runs:
     printed: list[str] = field(default_factory=list)
     timeouts: dict[str, float | None] = field(default_factory=dict)
     servers: int = 0
+    topologies: list[Any] = field(default_factory=list)
 
     def run(
         self,
@@ -58,8 +59,9 @@ class Runs:
         return replace(made, scenario=scenario.name, history_path=history_folder)
 
     @contextmanager
-    def environment(self, _options: Any, _target: Any) -> Iterator[None]:
+    def environment(self, _options: Any, _target: Any, topology: Any) -> Iterator[None]:
         self.servers += 1
+        self.topologies.append(topology)
         yield
 
 
@@ -131,6 +133,21 @@ def test_a_verdict_outlives_an_interruption_of_its_shrinking(
     assert "INVALID kill-worker-mid-task, delivery:" in capsys.readouterr().out
 
 
+def test_scenarios_of_one_topology_share_their_servers(runs: Runs, tmp_path: Path) -> None:
+    given = ["kill-pool", "sigterm-drain", "fail-over-redis", "fail-over-postgres"]
+    assert cli.main(["chaos", "run", *given, "--seed", "1", "--report", str(tmp_path / "report")]) == 0
+    assert runs.begun == given
+    assert runs.topologies == [None, "redis-sentinel", "postgres-standby"]
+
+
+def test_no_servers_are_started_for_scenarios_that_do_not_run(runs: Runs, tmp_path: Path) -> None:
+    runs.outcomes = {"kill-pool": invalid_run}
+    given = ["kill-pool", "fail-over-redis", "-x", "--seed", "1", "--report", str(tmp_path / "report")]
+    assert cli.main(["chaos", "run", *given]) == 1
+    assert runs.topologies == [None]
+    assert verdicts(tmp_path / "report") == {"kill-pool": "INVALID", "fail-over-redis": "UNKNOWN"}
+
+
 def test_a_failure_before_the_first_scenario_is_one_sentence_as_before(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -141,7 +158,7 @@ def test_a_failure_before_the_first_scenario_is_one_sentence_as_before(
     assert said.err.splitlines()[-1] == "harness: No Redis. Install it."
 
 
-def raises_environment(_options: Any, _target: Any) -> Any:
+def raises_environment(_options: Any, _target: Any, _topology: Any) -> Any:
     raise EnvironmentUnavailable("No Redis. Install it.")
 
 

@@ -8,21 +8,26 @@ import pytest
 
 from harness.checkers.base import Verdict
 from harness.crashpoints.judging import StrikeRecord, history_of, judged
+from harness.crashpoints.listing import only_in_starts
 from harness.crashpoints.lives import LIVES, lives_of
 from harness.crashpoints.points import CrashKind, CrashRow, CrashStrike, Point
 from harness.crashpoints.run import all_strikes
-from harness.crashpoints.table import document, overall, reasons, summary, table
+from harness.crashpoints.table import document, kinds_text, missed, overall, reasons, summary, table
 from harness.errors import UsageError
 from harness.history.names import PROMISES
 from harness.history.promises import Loss, Promises, SigtermPromise
 from harness.targets.agentexec_target import TARGET
-from tests.support.histories import INFO, HistoryBuilder
+from tests.support.histories import FAIL, INFO, HistoryBuilder
 
 POINT = Point(
     life="plain", role="worker", service="redis", client="w", name="EVALSHA step.lua", occurrence=2, number=5
 )
 STRIKE = CrashStrike(point=POINT, kind=CrashKind.KILLED_AFTER)
 RECORD = StrikeRecord(strike=STRIKE, number=7, tasks=frozenset({1}), may_end_badly=False)
+
+
+OTHER = POINT.kind._replace(name="EVALSHA cancel.lua")
+SEEN = {POINT.kind: 3, OTHER: 1}
 
 
 def row_of(builder: HistoryBuilder, record: StrikeRecord = RECORD) -> CrashRow:
@@ -49,6 +54,20 @@ def test_a_second_run_is_shown_and_no_breach() -> None:
     again.logged(1, ("queued", 0, 0), ("running", 1, 0), ("running", 2, 0), ("complete", 2, 1))
     row = row_of(again.recorded(1, fence=2).queue())
     assert (row.verdict, row.outcome, row.runs) == (Verdict.VALID, "ran 2x", 2)
+
+
+def test_the_recorded_end_of_a_retry_is_no_interruption() -> None:
+    lane = HistoryBuilder().enqueued(1).began(1, by=12)
+    lane.op("worker-12", FAIL, "run", task=1, fence=1, error="it is asked for")
+    lane.ran(1, by=12, fence=2).effect(1, by=12, fence=2)
+    lane.op(
+        "nemesis", INFO, "killed-after", fault=7, phase="inject", kind="kill", loss="worker-killed", pids=[12]
+    )
+    lane.logged(
+        1, ("queued", 0, 0), ("running", 1, 0), ("queued", 1, 1), ("running", 2, 0), ("complete", 2, 1)
+    )
+    row = row_of(lane.recorded(1, fence=2).queue())
+    assert (row.verdict, row.outcome, row.why) == (Verdict.VALID, "once", "")
 
 
 def test_a_lost_task_is_lost() -> None:
@@ -95,7 +114,30 @@ def test_a_target_lives_what_it_has_features_and_promises_for() -> None:
         life.name for life in lives_of(TARGET, Promises(locks=True, sigterm=SigtermPromise.DRAINS))
     ] == list(LIVES)
     plain = [life.name for life in lives_of(object(), Promises())]  # type: ignore[arg-type]  # a target without any
-    assert plain == ["plain", "batch"]
+    assert plain == ["plain", "batch", "pool-start", "producer-start"]
+
+
+def test_a_command_that_no_strike_fell_on_is_named() -> None:
+    struck = CrashRow(strike=STRIKE, verdict=Verdict.VALID, outcome="once")
+    first, *others = kinds_text(SEEN, [struck])
+    assert first.startswith("1 of 2 kinds of commands struck; not struck")
+    assert [line.strip() for line in others] == ["worker-redis, w, EVALSHA cancel.lua: sent 1 time"]
+    assert missed(SEEN, [replace(struck, struck=False)]) == SEEN
+
+
+def test_a_process_that_starts_is_killed_before_each_command_and_not_twice_in_between() -> None:
+    point = replace(POINT, life="pool-start")
+    assert CrashKind.KILLED_AFTER not in {strike.kind for strike in all_strikes([point])}
+    row = CrashRow(
+        strike=CrashStrike(point=point, kind=CrashKind.KILLED_BEFORE), verdict=Verdict.VALID, outcome="once"
+    )
+    assert table([row]).splitlines()[-1].split()[-3:] == ["once", "as", "next"]
+
+
+def test_what_a_start_has_in_common_with_another_life_is_struck_there() -> None:
+    start = replace(POINT, life="producer-start")
+    alone = replace(start, name="HELLO")
+    assert only_in_starts([POINT, start, alone]) == [POINT, alone]
 
 
 def test_the_table_names_every_point_and_repeats_what_is_not_clean() -> None:
@@ -120,6 +162,8 @@ def test_the_table_names_every_point_and_repeats_what_is_not_clean() -> None:
     )
     told = reasons(rows, lambda strike: f"repeat {strike.id}")
     assert told[0].endswith(f"delivery: 1 lost\n        repeat {POINT.id}|reset")
-    found = document(rows, target="agentexec", version="1", seconds=1.0, repeat=lambda strike: strike.id)
+    found = document(
+        rows, target="agentexec", version="1", seconds=1.0, repeat=lambda strike: strike.id, seen=SEEN
+    )
     assert [row["repeat"] for row in found["rows"]] == [row.strike.id for row in rows]
     assert found["struck"] == 2

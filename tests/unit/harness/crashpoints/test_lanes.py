@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,3 +53,14 @@ def test_strikes_without_a_lane_are_unknown_because_of_the_error_and_not_of_the_
     assert [row.strike.kind for row in rows] == list(CrashKind)
     assert {row.why for row in rows[1:]} == {"The pool does not start. See its log."}
     assert {row.verdict for row in rows[1:]} == {Verdict.UNKNOWN}
+
+
+def test_a_strike_that_missed_its_command_is_made_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = CrashRow(
+        strike=CrashStrike(point=POINT, kind=CrashKind.RESET), verdict=Verdict.VALID, outcome="once"
+    )
+    found = [replace(row, verdict=Verdict.UNKNOWN, outcome="not struck", struck=False), row]
+    monkeypatch.setattr(CrashpointsRun, "_work", lambda run, waiting: run.rows.append(found.pop(0)))
+    assert row in strike_in_lanes_that_fail(tmp_path, [])

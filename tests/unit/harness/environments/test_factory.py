@@ -68,3 +68,4 @@ def test_masking_is_at_hand() -> None:
 def test_the_driver_is_taken_out_of_a_url() -> None:
     assert plain_url("postgresql+psycopg://u:p+q@h/d") == "postgresql://u:p+q@h/d"
     assert plain_url("redis://h/0") == "redis://h/0"
+    assert plain_url("redis+sentinel://:p@h/name/0") == "redis+sentinel://:p@h/name/0"

@@ -112,7 +112,7 @@ class Field:
         self.gates = gates
         self.pool = context.pools.start()
         self._recorder = recorder
-        self._folder = folder
+        self.folder = folder
         self.context = context
         self.promise(Promises())
 
@@ -128,7 +128,7 @@ class Field:
         return self._nemesis.missed
 
     def history(self) -> History:
-        return History.load(self._folder)
+        return History.load(self.folder)
 
     def carry_out(self, fault: Fault) -> Operation:
         """Inject and heal, and return the recorded operation of the injection."""
@@ -139,7 +139,7 @@ class Field:
 
     def finished(self) -> set[int]:
         """Workers whose handler came through the gate."""
-        return {op.value["pid"] for op in History.load(self._folder).where("run", OperationType.OK)}
+        return {op.value["pid"] for op in History.load(self.folder).where("run", OperationType.OK)}
 
 
 @pytest.fixture

@@ -11,8 +11,10 @@ from harness.environments.base import Endpoints, Service
 from harness.errors import GateError, HarnessError, UsageError
 from harness.faults.backends import TerminateBackends
 from harness.faults.base import Aim, Fault, FaultContext
+from harness.faults.failing_over import FreezePrimary, KillPrimary
 from harness.faults.replies import LoseReply
 from harness.faults.restarting import RestartServer
+from harness.history.promises import Loss
 from harness.scenario.schedule import plan_faults
 
 
@@ -74,6 +76,49 @@ def test_a_server_is_stopped_and_started_again(service: Service, crash: bool, st
     assert servers.calls == [(stop, service), ("restart", service)]
     assert fault.name == f"{name}-{service}"
     assert (aim.pids, aim.value["service"]) == ((), service)
+
+
+class ReplicatedServers(RecordingServers):
+    def fail_over(self, service: Service, *, lag: float = 0.0, frozen: bool = False) -> None:
+        self.calls.append((f"fail over {lag:g} {frozen}", service))
+
+    def rejoin(self, service: Service) -> None:
+        self.calls.append(("rejoin", service))
+
+
+@pytest.mark.parametrize(
+    ("fault", "call", "name", "loss"),
+    [
+        (KillPrimary(service="redis", at=0.0, lag=2.0), "2 False", "kill", Loss.BROKER_TAIL_LOST),
+        (KillPrimary(service="postgres", at=0.0), "0 False", "kill", Loss.DATABASE_RESTARTED),
+        (FreezePrimary(at=0.0, seconds=0.0), "0 True", "freeze", Loss.BROKER_TAIL_LOST),
+    ],
+)
+def test_a_primary_is_replaced_and_comes_back(
+    fault: KillPrimary | FreezePrimary, call: str, name: str, loss: Loss
+) -> None:
+    servers = ReplicatedServers()
+    carry_out(fault, context_of(servers))
+    assert servers.calls == [(f"fail over {call}", fault.service), ("rejoin", fault.service)]
+    assert (fault.name, fault.loss) == (f"{name}-{fault.service}-primary", loss)
+
+
+@pytest.mark.parametrize("fault", [KillPrimary(service="redis", at=0.0), FreezePrimary(at=0.0)])
+def test_single_servers_have_no_primary_to_lose(fault: Fault) -> None:
+    with pytest.raises(UsageError, match="Give its scenario a `topology`"):
+        carry_out(fault, context_of(RecordingServers()))
+
+
+@pytest.mark.parametrize(
+    ("service", "loss"),
+    [
+        ("postgres", Loss.DATABASE_RESTARTED),
+        ("pgbouncer", Loss.DATABASE_RESTARTED),
+        ("redis", Loss.BROKER_RESTARTED),
+    ],
+)
+def test_a_pooler_that_is_away_is_a_database_that_is_away(service: Service, loss: Loss) -> None:
+    assert RestartServer(service=service, at=0.0).loss is loss
 
 
 @pytest.mark.parametrize("crash", [False, True])

@@ -14,7 +14,7 @@ from harness.checkers.base import Verdict
 from harness.errors import HarnessError
 from harness.history import History, OperationType, Recorder
 from harness.history.unrecorded import MARK, mark, reason, reserve
-from harness.run.runner import judge
+from harness.run.judging import judge
 from harness.scenario import registry
 
 # Prints its process id, then records until it cannot.

@@ -13,11 +13,19 @@ from harness.report.over_time import rates
 from harness.report.picture_data import Bar, BarOutcome, picture_data
 from harness.report.scales import Scale, number_text, round_step, seconds_text, ticks
 from harness.report.timeline import timeline
+from tests.support.histories import HistoryBuilder
 from tests.support.report_samples import INFO, INVOKE, OK, SampleHistory, kill_history, sigterm_history
 
 
 def bar(start: float, end: float, process: str = "worker-1") -> Bar:
     return Bar(process=process, task=1, start=start, end=end, outcome=BarOutcome.OK)
+
+
+def test_a_run_that_a_kill_kept_from_beginning_has_no_bar_and_counts() -> None:
+    builder = HistoryBuilder().enqueued(1).killed(12).ran(1, by=13, fence=2)
+    builder.logged(1, ("queued", 0, 0), ("running", 1, 0), ("running", 2, 0), ("complete", 2, 1))
+    data = picture_data(builder.history)
+    assert (len(data.runs), data.resumptions, data.recovery["max"]) == (1, (), 0.001)
 
 
 def test_a_scale_maps_both_ends_and_survives_an_empty_range() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from harness.checkers.base import Verdict
-from harness.run.runner import judge
+from harness.run.judging import judge
 from harness.scenario.bundled import SCENARIOS
 from tests.support.histories import INFO, HistoryBuilder
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.environments.base import Topology
 from harness.errors import UsageError
 from harness.history.promises import DeliveryMode
 from harness.scenario import registry
@@ -51,6 +52,12 @@ def test_a_file_or_its_folder_is_read(tmp_path: Path) -> None:
     assert (found.folder, found.profiles) == (tmp_path, ("late",))
 
 
+def test_topologies_are_named_as_those_of_the_harness(tmp_path: Path) -> None:
+    found = read_adapter(write(tmp_path, f'topologies = ["redis-sentinel"]\n{GOOD}'))
+    assert found.topologies == (Topology.REDIS_SENTINEL,)
+    assert read_adapter(write(tmp_path, GOOD)).topologies == ()
+
+
 def test_a_profile_replaces_keys_and_merges_tables(tmp_path: Path) -> None:
     found = read_adapter(write(tmp_path, GOOD), "late")
     assert found.full_name == "mine@late"
@@ -79,6 +86,11 @@ def test_a_profile_replaces_keys_and_merges_tables(tmp_path: Path) -> None:
         ),
         ('needs = ["redis"]', 'needs = "redis"', "`needs` is 'redis'. Make it a list of texts"),
         ('needs = ["redis"]', 'need = ["redis"]', "there is no key 'need'. Did you mean needs?"),
+        (
+            'needs = ["redis"]',
+            'topologies = ["sentinel"]',
+            "`topologies` is ['sentinel']. Make it a list of redis-sentinel, postgres-standby, pgbouncer",
+        ),
         ('needs = ["redis"]', "needs = [1]", "`needs` is [1]. Make it a list of texts"),
         (
             '"at-most-once"',

@@ -43,7 +43,7 @@ def test_a_finished_handler_leaves_hello_invoke_its_effect_and_ok(folder: Path) 
     ]
     assert [op.value for op in history.where("effect")] == [{"task": 3, "activity": "a-3", "fence": 17}]
     expected = {"task": 3, "activity": "a-3", "attempt": 2, "fence": 17, "pid": os.getpid()}
-    assert [op.value for op in history.where("run")] == [expected, expected]
+    assert [op.value for op in history.where("run")] == [expected, expected | {"result": "of fence 17"}]
     assert {op.process for op in history} == {f"worker-{os.getpid()}"}
 
 

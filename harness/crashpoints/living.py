@@ -1,0 +1,88 @@
+"""A life in a lane: its tasks are submitted, and what belongs to it happens meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from harness.crashpoints.lane import StrikeLane
+from harness.crashpoints.lives import Life, Meanwhile, gate_of
+from harness.errors import GateError, TargetFailed
+from harness.targets.base import TaskSpec
+
+# After the end of a task a worker still acknowledges it, and a producer notes its dispatch.
+AFTER_SECONDS = 0.3
+_CANCEL_SECONDS = 1.5
+# A process whose start is struck may not start; the next one does.
+_STARTS = 2
+
+
+def patience(lane: StrikeLane) -> float:
+    """Seconds after which an unfinished task counts as stuck, or is looked at again at the end of the lane.
+
+    Twice as long as the target promises that it takes a silent worker's tasks over, within limits.
+    """
+    least, silence = lane.settings.patience, lane.promises.takes_over_after or 0.0
+    return max(least, min(2 * silence, 2 * least))
+
+
+def nothing() -> None:
+    """Do not wait."""
+
+
+def live(
+    lane: StrikeLane, life: Life, tasks: Sequence[TaskSpec], hold: Callable[[], object] = nothing
+) -> None:
+    """Submit the tasks of a life, and do what happens meanwhile; returns before the tasks end.
+
+    What is sent at intervals is sent while the first handler waits: it waits as long as `hold` does, before and after
+    what happens meanwhile. The process that a life starts has to have ended before (`StrikeLane.end`).
+    """
+    _start(lane, life)
+    answers = lane.submit(tasks)
+    if life.meanwhile is Meanwhile.NOTHING:
+        return
+    gate = gate_of(tasks[0].number)
+    try:
+        if not _waits_at(lane, gate):
+            return
+        hold()
+        if life.meanwhile is Meanwhile.CANCEL:
+            _cancel(lane, [one.activity for one in answers if one.activity is not None])
+        else:
+            for pool in lane.pools.running():
+                pool.terminate()
+            time.sleep(AFTER_SECONDS)
+            hold()
+    finally:
+        lane.gates.open(gate)
+
+
+def _start(lane: StrikeLane, life: Life) -> None:
+    for _ in range(_STARTS if life.starts else 0):
+        try:
+            lane.start(life.starts)
+            return
+        except TargetFailed:
+            continue
+
+
+def _waits_at(lane: StrikeLane, gate: str) -> bool:
+    """Wait until a handler is at the gate; False if there is no task that could come to it."""
+    deadline = time.monotonic() + patience(lane)
+    while time.monotonic() < deadline:
+        try:
+            lane.gates.wait_for(gate, within=AFTER_SECONDS)
+            return True
+        except GateError:
+            if not lane.unfinished():
+                return False
+    return False
+
+
+def _cancel(lane: StrikeLane, activities: Sequence[str]) -> None:
+    try:
+        lane.producer.cancel(activities)
+    except TargetFailed:
+        return  # the outcome of the request is open
+    lane.finish(_CANCEL_SECONDS)

@@ -1,0 +1,178 @@
+"""Backups of Postgres under load: restored into a database of their own, or set back in place of the record.
+
+`pg_dump` and `pg_restore` are those of the wheel of the embedded backend, or installed ones; they also work against
+the servers of other backends.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from harness.environments.base import Endpoints, Environment
+from harness.environments.local_postgres import client_program
+from harness.environments.urls import plain_url
+from harness.errors import GateError, HarnessError, UsageError
+from harness.faults.base import Aim, FaultContext, PlannedFault
+from harness.faults.postgres_states import postgres_of, tables_locked
+from harness.faults.process import some_workers
+from harness.history import InjectionKind
+from harness.history.names import COPY
+from harness.history.promises import Loss
+
+_LONGEST_SECONDS = 60.0
+_VARIABLES = {
+    "host": "PGHOST",
+    "port": "PGPORT",
+    "user": "PGUSER",
+    "password": "PGPASSWORD",
+    "dbname": "PGDATABASE",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BackUp:
+    """Back the database up, restore the backup into a database of its own, and record the evidence in there."""
+
+    at: float
+    gated: bool = False
+    name: str = "back-up"
+    kind: InjectionKind = InjectionKind.OTHER
+
+    def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
+        """No process; the operation names the oldest running pool."""
+        return Aim(pids=(), pool=some_workers(context)[0])
+
+    def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        """Take the backup and read it; raises `GateError` if the session has no `stored`."""
+        environment = _servers(context)
+        backup = _backed_up(environment, planned)
+        with _restored(environment.endpoints, backup, planned) as copy:
+            _record_copy(context, planned, copy)
+
+    def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        """Nothing to heal: the servers did not change."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RestoreBackup:
+    """Back the database up, and set every table back to the backup `seconds` later, while pools and Redis go on."""
+
+    at: float
+    seconds: float = 1.0
+    gated: bool = False
+    name: str = "restore-backup"
+    kind: InjectionKind = InjectionKind.DATA_LOSS
+    loss: Loss = Loss.DATABASE_RESTORED
+
+    def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
+        """No process; the operation names the oldest running pool."""
+        return Aim(pids=(), pool=some_workers(context)[0], value={"seconds": self.seconds})
+
+    def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        """Take the backup, wait, and replace the rows of all tables in one transaction."""
+        environment = _servers(context)
+        backup = _backed_up(environment, planned)
+        with _restored(environment.endpoints, backup, planned) as copy:
+            _record_copy(context, planned, copy)
+            time.sleep(self.seconds)
+            with postgres_of(environment.endpoints) as record, postgres_of(copy) as source:
+                _set_back(record, source)
+
+    def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        """Nothing to heal: what was recorded after the backup is gone."""
+
+
+def _servers(context: FaultContext) -> Environment:
+    if context.environment is None or not context.environment.endpoints.database_url:
+        raise UsageError(
+            "This fault backs Postgres up, which this run does not have. Run it on a backend with one."
+        )
+    return context.environment
+
+
+def _backed_up(environment: Environment, planned: PlannedFault) -> Path:
+    """The file of a backup in the folder of the run."""
+    file = environment.folder / f"backup-{planned.number}.dump"
+    _run("pg_dump", environment.endpoints, "--format=custom", f"--file={file}")
+    return file
+
+
+@contextmanager
+def _restored(endpoints: Endpoints, backup: Path, planned: PlannedFault) -> Iterator[Endpoints]:
+    """The backup in a database of its own, which is dropped at the end. The file is gone then."""
+    name = f"harness_backup_{planned.number}"
+    database = sql.Identifier(name)
+    with postgres_of(endpoints) as postgres:
+        postgres.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(database))
+        try:
+            parts = urlsplit(endpoints.database_url)
+            copy = endpoints.replace({"postgres": urlunsplit(parts._replace(path=f"/{name}"))})
+            _run("pg_restore", copy, "--exit-on-error", f"--dbname={name}", str(backup))
+            yield copy
+        finally:
+            backup.unlink(missing_ok=True)
+            postgres.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(database))
+
+
+def _record_copy(context: FaultContext, planned: PlannedFault, copy: Endpoints) -> None:
+    """Record what a restored backup holds, each operation as a `copy` with the number of the fault."""
+    stored = getattr(context.session, "stored", None)
+    if stored is None or context.witness is None:
+        raise GateError(
+            "the target cannot read a copy of its store. Give its session a method `stored` with the URL of a database."
+        )
+    for operation in stored(copy.database_url):
+        value = {"of": operation.f, "fault": planned.number, **operation.value}
+        context.witness.append(replace(operation, f=COPY, value=value))
+
+
+def _set_back(
+    record: psycopg.Connection[tuple[Any, ...]], source: psycopg.Connection[tuple[Any, ...]]
+) -> None:
+    with tables_locked(record) as tables:
+        # Rows refer to one another across tables, and come back together.
+        record.execute("SET LOCAL session_replication_role = replica")
+        record.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(tables)))
+        for table in tables:
+            reading = sql.SQL("COPY {} TO STDOUT (FORMAT binary)").format(table)
+            writing = sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(table)
+            with closing(source.cursor()) as out, closing(record.cursor()) as into:
+                with out.copy(reading) as rows, into.copy(writing) as sink:
+                    for block in rows:
+                        sink.write(block)
+
+
+def _run(program: str, endpoints: Endpoints, *arguments: str) -> None:
+    """Run a client program of Postgres against a database; its password is in no command line."""
+    given = conninfo_to_dict(plain_url(endpoints.database_url))
+    login = {
+        variable: str(given[name]) for name, variable in _VARIABLES.items() if given.get(name) is not None
+    }
+    done = subprocess.run(
+        [str(client_program(program)), "--no-password", *arguments],
+        env={**os.environ, **login},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=_LONGEST_SECONDS,
+        check=False,
+        start_new_session=True,
+    )
+    if done.returncode != 0:
+        lines = (done.stderr or done.stdout).strip().splitlines() or ["it wrote nothing"]
+        raise HarnessError(
+            f"{program} failed with code {done.returncode}: {lines[0]}. See the log of Postgres."
+        )

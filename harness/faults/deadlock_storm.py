@@ -1,0 +1,100 @@
+"""A state of Postgres: statements of its clients end again and again because of a deadlock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import LiteralString
+
+from psycopg import errors, sql
+
+from harness.environments.base import Endpoints, Service
+from harness.environments.deadlocks import CAUSED
+from harness.errors import GateError
+from harness.faults.held_state import repeated, striking
+from harness.faults.postgres_states import Connection, count_of, postgres_of
+from harness.history import InjectionKind
+from harness.history.promises import Loss
+
+# Postgres looks for a deadlock once, so long after a wait began. A client has to wait already when the storm closes the
+# circle, and it is the victim because the storm looks later.
+_CLIENT_TIMEOUT, _OWN_TIMEOUT, _MOST_WAIT = "300ms", "10s", "1s"
+_FIRST_ROWS, _ROWS = 4, 60
+_BETWEEN_SECONDS = 0.1
+_BUSIEST: LiteralString = """
+SELECT s.relid::regclass::text, array_agg(a.attname::text ORDER BY array_position(i.indkey::int2[], a.attnum))
+FROM pg_stat_user_tables AS s JOIN pg_index AS i ON i.indrelid = s.relid AND i.indisprimary
+JOIN pg_attribute AS a ON a.attrelid = s.relid AND a.attnum = ANY(i.indkey)
+WHERE s.n_tup_upd > 0 GROUP BY s.relid, s.n_tup_upd ORDER BY s.n_tup_upd DESC LIMIT 1
+"""
+_IN_CIRCLE: LiteralString = """
+SELECT count(*) FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid)) AND pid = ANY(pg_blocking_pids(%s))
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeadlockStorm:
+    """A session locks rows of the table that is updated most, the last ones first: the other order than most systems.
+
+    A statement that holds an earlier row and waits for a later one is ended by Postgres (`deadlock detected`), and its
+    transaction with it.
+    """
+
+    name: str = "storm-deadlocks"
+    kind: InjectionKind = InjectionKind.OTHER
+    loss: Loss = Loss.DATABASE_DEADLOCKS
+    service: Service = "postgres"
+
+    @contextmanager
+    def held(self, endpoints: Endpoints) -> Iterator[None]:
+        """Lock rows until the end; raises `GateError` if no client is in a deadlock with the storm."""
+        with postgres_of(endpoints) as postgres, postgres_of(endpoints) as storm:
+            first, rest = _locks(postgres)
+            storm.execute(sql.SQL("SET deadlock_timeout = {}").format(_OWN_TIMEOUT))
+            storm.execute(sql.SQL("SET lock_timeout = {}").format(_MOST_WAIT))
+            pid = storm.info.backend_pid
+
+            def lock() -> None:
+                with suppress(errors.LockNotAvailable, errors.DeadlockDetected), storm.transaction():
+                    storm.execute(first)
+                    time.sleep(_BETWEEN_SECONDS)
+                    storm.execute(rest)
+
+            try:
+                _set_timeout(postgres, sql.SQL("SET deadlock_timeout = {}").format(_CLIENT_TIMEOUT))
+                with (
+                    striking(
+                        lambda: count_of(postgres, _IN_CIRCLE, pid, pid),
+                        "Postgres had nothing to strike: no statement waited for a row while it held an earlier one. "
+                        "Run this fault on a target that changes several rows at once, with more tasks.",
+                    ),
+                    repeated(lock),
+                ):
+                    yield
+            finally:
+                _set_timeout(postgres, sql.SQL("RESET deadlock_timeout"))
+
+
+def _set_timeout(postgres: Connection, change: sql.Composable) -> None:
+    postgres.execute(sql.SQL("ALTER SYSTEM {}").format(change))
+    postgres.execute("SELECT pg_reload_conf()")
+
+
+def _locks(postgres: Connection) -> tuple[sql.Composed, sql.Composed]:
+    """The statements that lock the last rows, and those before them."""
+    busiest = postgres.execute(_BUSIEST).fetchone()
+    if busiest is None:
+        raise GateError(
+            "Postgres had nothing to strike: no row of a table with a primary key was changed. "
+            "Run this fault on a target that uses Postgres, with more tasks."
+        )
+    name, columns = busiest
+    order = sql.SQL(", ").join(sql.SQL("{} DESC").format(sql.Identifier(column)) for column in columns)
+    lock = sql.SQL("{} SELECT FROM {} ORDER BY {} LIMIT {} OFFSET {} FOR UPDATE")
+    table = sql.SQL(name)
+    return (
+        lock.format(sql.SQL(CAUSED), table, order, sql.Literal(_FIRST_ROWS), sql.Literal(0)),
+        lock.format(sql.SQL(CAUSED), table, order, sql.Literal(_ROWS), sql.Literal(_FIRST_ROWS)),
+    )

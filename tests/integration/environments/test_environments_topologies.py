@@ -1,0 +1,134 @@
+"""Services of several real servers: who is the primary after a failover, what is lost, and who comes back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+
+import psycopg
+import pytest
+
+from harness.environments.base import Topology
+from harness.environments.redis_connection import RedisConnection, RedisFailure
+from harness.environments.session import Session
+from harness.environments.topologies import pgbouncer
+from harness.environments.topologies.environment import TopologyEnvironment
+from harness.environments.topologies.redis_sentinel import RedisBehindSentinels
+from harness.errors import UsageError
+from tests.support.servers import require_package
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+
+LAG_SECONDS = 0.3
+
+
+def redis_at(url: str) -> RedisConnection:
+    return RedisConnection(url, timeout=2.0)
+
+
+@contextmanager
+def redis_group() -> Iterator[RedisBehindSentinels]:
+    """The servers without a Postgres beside them."""
+    with ExitStack() as stack:
+        session = Session.open()
+        group = RedisBehindSentinels(session)
+        stack.callback(group.forget)
+        stack.callback(session.close)
+        group.begin()
+        group.finish()
+        yield group
+
+
+@contextmanager
+def acknowledged(write: Callable[[], object]) -> Iterator[list[int]]:
+    """Writes again and again until the server is lost; the list has one entry for each write that it acknowledged."""
+    done: list[int] = []
+
+    def run() -> None:
+        with suppress(RedisFailure, psycopg.Error):
+            while True:
+                write()
+                done.append(len(done) + 1)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    yield done
+    thread.join()
+
+
+def port_of(redis: RedisConnection) -> str:
+    return redis.info("server")["tcp_port"]
+
+
+def test_sentinels_replace_a_lost_primary_which_comes_back_as_a_replica() -> None:
+    with redis_group() as group:
+        assert group.version.endswith("with 2 replicas and 3 Sentinels")
+        with pytest.raises(UsageError, match="do not lag"):
+            group.fail_over(lag=1.0, frozen=True)
+        with redis_at(group.url) as old:
+            frozen = port_of(old)
+            old.call("SET", "early", 1)
+            group.fail_over(frozen=True)
+            group.rejoin()
+            with pytest.raises(RedisFailure, match=r"READONLY|closed"):
+                old.call("SET", "late", 1)
+        with redis_at(group.url) as second:
+            later = port_of(second)
+            assert (later != frozen, second.call("GET", "early")) == (True, b"1")
+            assert second.info("replication")["connected_slaves"] == "2"
+            with acknowledged(lambda: second.call("INCR", "counted")) as done:
+                group.fail_over(lag=LAG_SECONDS)
+        with redis_at(group.url) as third:
+            assert port_of(third) != later
+            assert int(str(third.call("INCRBY", "counted", 0))) < len(done), "what no replica has is lost"
+
+
+def numbers(environment: TopologyEnvironment) -> list[int]:
+    with psycopg.connect(environment.endpoints.database_url) as connection:
+        return [row[0] for row in connection.execute("SELECT number FROM kept ORDER BY number")]
+
+
+def add(environment: TopologyEnvironment, number: int) -> None:
+    with psycopg.connect(environment.endpoints.database_url) as connection:
+        connection.execute("INSERT INTO kept VALUES (%s)", [number])
+
+
+def test_a_synchronous_standby_has_every_commit_and_an_asynchronous_one_has_not() -> None:
+    with TopologyEnvironment(Topology.POSTGRES_STANDBY) as environment:
+        with psycopg.connect(environment.endpoints.database_url) as connection:
+            connection.execute("CREATE TABLE kept (number int)")
+        add(environment, 1)
+        with closing(psycopg.connect(environment.endpoints.database_url)) as old:
+            environment.fail_over("postgres")
+            with pytest.raises(psycopg.OperationalError):
+                old.execute("SELECT 1")
+        assert numbers(environment) == [1]
+        add(environment, 2)
+        environment.rejoin("postgres")
+        with closing(psycopg.connect(environment.endpoints.database_url, autocommit=True)) as other:
+            with acknowledged(lambda: other.execute("INSERT INTO kept VALUES (3)")) as done:
+                environment.fail_over("postgres", lag=LAG_SECONDS)
+        kept = numbers(environment)
+        assert kept[:2] == [1, 2], "the server that came back has what happened without it"
+        assert len(kept) - 2 < len(done), "what an asynchronous standby had not received is lost"
+        with pytest.raises(UsageError, match="frozen primary of Postgres"):
+            environment.fail_over("postgres", frozen=True)
+
+
+def test_pgbouncer_is_restarted_before_a_postgres_that_stays() -> None:
+    require_package("pgbouncer", installed=pgbouncer.program() is not None)
+    with TopologyEnvironment(Topology.PGBOUNCER) as environment:
+        url = environment.endpoints.database_url
+        with closing(psycopg.connect(url, autocommit=True)) as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+            environment.kill("pgbouncer")
+            with pytest.raises(psycopg.OperationalError):
+                connection.execute("SELECT 1")
+        with pytest.raises(psycopg.OperationalError, match="refused"):
+            psycopg.connect(url)
+        environment.restart("pgbouncer")
+        psycopg.connect(url).close()
+        assert " behind PgBouncer " in environment.versions.postgres
+        with pytest.raises(UsageError, match="postgres has no replica in the topology pgbouncer"):
+            environment.fail_over("postgres")

@@ -1,0 +1,25 @@
+"""The texts that are mutated: the Lua scripts of the queue, and the SQL of the activity store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.resources import files
+
+from agentexec.queue.redis_queue import SCRIPTS
+from agentexec.store.changes import ActivityChange
+from tests.mutants.mutate import Mutant, mutants_of_lua, mutants_of_sql
+
+STORE = ("agentexec.store.statements", "agentexec.store.dead_letters")
+
+
+def mutants() -> Iterator[Mutant]:
+    """Every mutant of every script and statement."""
+    for name in ("common", *SCRIPTS):
+        text = (files("agentexec.queue") / "lua" / f"{name}.lua").read_text("utf-8")
+        yield from mutants_of_lua(f"lua/{name}.lua", text)
+    for module in STORE:
+        for name, value in vars(import_module(module)).items():
+            text = value.sql if isinstance(value, ActivityChange) else value
+            if name.isupper() and isinstance(text, str) and "{activity}" in text:
+                yield from mutants_of_sql(f"{module}:{name}", text)

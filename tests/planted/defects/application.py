@@ -1,0 +1,42 @@
+"""Defects of what an application or an operator sets off, which only the scenarios of `--tag release` do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from tests.planted.defect import ACTIVITY_MACHINE, QUEUE_MACHINE, SIMULATION, Defect
+from tests.planted.edits import Edit
+
+_NOT_DONE = dict.fromkeys((QUEUE_MACHINE, ACTIVITY_MACHINE, SIMULATION), "it does not do that")
+
+
+def _of_scenario(name: str, imitates: str, breaks: str, edit: Edit) -> Defect:
+    return Defect(name=name, imitates=imitates, breaks=breaks, edits=(edit,), scenario="", blind=_NOT_DONE)
+
+
+OF_SCENARIOS: Mapping[str, Defect] = MappingProxyType(
+    {
+        defect.name: defect
+        for defect in (
+            _of_scenario(
+                "cleanup-takes-pending",
+                "a clean-up by age alone",
+                "a task that waits for long is gone",
+                Edit(where="agentexec.activity.retention:_batch", old="~in_status(PENDING), ", new=""),
+            ),
+            _of_scenario(
+                "startup-cancels-live",
+                "agentexec 0.3.0 cancels every pending activity when a service starts",
+                "the start of a service cancels what other pools run",
+                Edit(where="agentexec.activity.startup:_orphans", old=" if i not in known", new=""),
+            ),
+            _of_scenario(
+                "poison-for-ever",
+                "a queue without a limit of deliveries",
+                "a task whose workers die of it stops a pool for good",
+                Edit(where="lua/common.lua", old="if crashes > max_crashes then", new="if crashes < 0 then"),
+            ),
+        )
+    }
+)

@@ -1,0 +1,118 @@
+"""The scenarios of `--tag release` against each planted defect: which of them has to be INVALID, and name a task.
+
+`python -m tests.planted --release [NAME ...]` runs them, each with the verdict of a user's run.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from chaos import SCENARIOS
+from harness.checkers.base import Verdict
+from harness.environments.base import Environment
+from harness.progress import Quiet
+from harness.run.runner import RunOptions, run_scenario
+from harness.scenario import ScenarioRun
+from tests.planted.defects import DEFECTS
+from tests.planted.defects.application import OF_SCENARIOS
+from tests.planted.searches import SEED
+from tests.planted.target import PlantedTarget, Variation
+
+BEGIN, END = "<!-- the scenarios: made by nox -s planted -- --release -->", "<!-- end of the scenarios -->"
+PLANTED = MappingProxyType({**DEFECTS, **OF_SCENARIOS})
+SHOWN = 3  # checkers of a cell
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReleaseRun:
+    """The scenario that has to find a defect, with how many tasks."""
+
+    scenario: str
+    tasks: int = 120
+    variation: Variation = field(default_factory=Variation)
+
+
+FOUND_BY: Mapping[str, ReleaseRun] = MappingProxyType(
+    {
+        "destructive-pop": ReleaseRun(scenario="kill-worker-mid-task"),
+        "ack-before-run": ReleaseRun(scenario="kill-worker-mid-task"),
+        "no-fence-on-finish": ReleaseRun(scenario="pause-worker"),
+        "fence-reset": ReleaseRun(scenario="flush-redis"),
+        "status-by-wall-clock": ReleaseRun(scenario="pause-worker"),
+        "reaper-overwrites-complete": ReleaseRun(scenario="lose-redis-tail"),
+        "enqueue-not-idempotent": ReleaseRun(scenario="lose-reply", tasks=240),
+        "late-completions-dropped": ReleaseRun(scenario="scale-to-zero"),
+        "reconciler-reruns-complete": ReleaseRun(scenario="flush-redis"),
+        "cleanup-takes-pending": ReleaseRun(scenario="cleanup-under-load"),
+        "startup-cancels-live": ReleaseRun(scenario="startup-cleanup-with-live-pools"),
+        "poison-for-ever": ReleaseRun(scenario="poison-task-with-neighbours"),
+    }
+)
+
+NOT_BY: Mapping[str, str] = MappingProxyType(
+    {
+        "renewal-steals-back": "the record refuses the stale token before the queue gets it",
+        "lock-not-on-first-delivery": "it shows if many locked tasks arrive in one submission",
+        "lock-freed-by-non-owner": "the record refuses the late end, so the queue does not get it",
+        "error-before-retry": "no task of these scenarios fails and is tried again",
+        "release-burns-a-retry": "it shows if a task is stopped more often than it may crash",
+        "cancel-overwrites-complete": "no client of these scenarios cancels tasks",
+    }
+)
+
+
+def run_with(name: str, environment: Environment) -> ScenarioRun:
+    """The run of the scenario that has to find a defect, with that defect."""
+    chosen = FOUND_BY[name]
+    with tempfile.TemporaryDirectory() as history:
+        return run_scenario(
+            SCENARIOS[chosen.scenario],
+            environment,
+            PlantedTarget(defect=PLANTED[name], variation=chosen.variation),
+            RunOptions(seed=SEED, tasks=chosen.tasks, queue=f"planted-{time.monotonic_ns()}"),
+            history_folder=Path(history),
+            progress=Quiet(),
+        )
+
+
+def row(name: str, run: ScenarioRun) -> str:
+    """The row of a defect: its scenario, the verdict, and the first task that each breached checker names."""
+    return f"| `{name}` | `{run.scenario}` | {run.verdict}: {named(run) or 'no task is named'} |"
+
+
+def named(run: ScenarioRun) -> str:
+    """The checkers that are INVALID with the first task that each of them names; empty if none names one."""
+    found = []
+    for checker, result in run.results.items():
+        example = next((one for one in result.counterexamples if one.get("task") is not None), None)
+        if result.verdict is Verdict.INVALID and example is not None:
+            found.append(f"{checker} (task {example['task']} {example['kind']})")
+    more = [f"{len(found) - SHOWN} more"] if len(found) > SHOWN else []
+    return ", ".join([*found[:SHOWN], *more])
+
+
+def search(
+    names: Collection[str], environment: Environment, report: Callable[[str], None]
+) -> tuple[str, list[str]]:
+    """The table of these defects, and a sentence for each that its scenario does not find."""
+    rows = ["| defect | scenario | verdict |", "|---|---|---|"]
+    complaints = []
+    for name in PLANTED:
+        if name not in names:
+            continue
+        if name in NOT_BY:
+            rows.append(f"| `{name}` | none | {NOT_BY[name]} |")
+            continue
+        run = run_with(name, environment)
+        rows.append(row(name, run))
+        report(f"{rows[-1]} ({run.seconds:.0f} s)")
+        if run.verdict is not Verdict.INVALID or not named(run):
+            unsure = (one.summary for one in run.results.values() if one.verdict is Verdict.UNKNOWN)
+            why = run.error or next(unsure, "no task is named")
+            complaints.append(f"{name} is {run.verdict} by {run.scenario}: {why}")
+    return "\n".join(rows), complaints

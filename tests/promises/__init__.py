@@ -1,0 +1,1 @@
+"""The promises of agentexec, and what asks for each of them."""
