@@ -13,9 +13,9 @@ from harness.history import InjectionKind
 from harness.history.promises import Loss
 from harness.scenario.scenario import Scenario
 
-# They ask for what the processes of a pool show, and the harness has none; and for times that are more exact than those
-# of the store, whose clock is another one.
-_OF_POOLS = ("recovery", "shutdown", "exits", "causality")
+# They ask for what the processes of a pool show, and the harness has none; for times that are more exact than those of
+# the store, whose clock is another one; and for how soon what the user runs replaces a worker.
+_OF_POOLS = ("recovery", "shutdown", "exits", "causality", "steady")
 
 
 def on_user_workers(scenario: Scenario, hook: KillHook | None) -> Scenario | None:
