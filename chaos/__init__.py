@@ -57,6 +57,7 @@ from . import (
     storm_deadlocks,
     terminate_backends,
     terminate_storm,
+    watch,
 )
 
 __all__ = ["SCENARIOS"]
@@ -109,6 +110,7 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             poison_task_with_neighbours.SCENARIO,
             backup_and_restore_under_load.SCENARIO,
             rolling_migration.SCENARIO,
+            watch.SCENARIO,
             mixed_soak.SCENARIO,
             fail_over_redis.SCENARIO,
             fail_over_postgres.SCENARIO,

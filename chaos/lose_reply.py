@@ -22,7 +22,6 @@ SCENARIO = Scenario(
         LoseReply(service="postgres", at=0.74, replies=6, seconds=1.5),
     ),
     checkers=standard(recovery_p99=None, minimum_faults=4),
-    own_servers=True,
     proxied=("redis", "postgres"),
     pool=PoolNeeds(workers=3, concurrency=4, lease=4.0),
     tags=(SMOKE, RELEASE),

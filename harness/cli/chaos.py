@@ -126,6 +126,18 @@ def _add_servers(run: _ArgumentGroup) -> None:
         metavar="DATABASE",
         help="external: run destructive scenarios against the database of this name",
     )
+    run.add_argument("--watch", action="store_true", help="external: start no pool, the workers are yours")
+    run.add_argument("--queue", metavar="NAME", help="with --watch: the queue of your workers")
+    run.add_argument(
+        "--kill-command",
+        metavar="COMMAND",
+        help="with --watch: what kills one of your workers, such as 'kubectl delete pod {pod}'",
+    )
+    run.add_argument(
+        "--kill-victims",
+        metavar="COMMAND",
+        help="with --kill-command: what prints those there are, one of which {pod} or {pid} is",
+    )
 
 
 def list_scenarios(options: Namespace) -> int:

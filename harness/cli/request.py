@@ -20,19 +20,24 @@ from harness.environments.base import Environment, Topology
 from harness.environments.topologies import make_topology
 from harness.environments.urls import checked_url, database_name, has_password
 from harness.errors import UsageError
+from harness.faults.kill_command import KillHook
 from harness.run.runner import RunOptions
 from harness.scenario import SOAK, Scenario, registry
 from harness.scenario.applicable import why_left_out
 from harness.scenario.run_plan import RunPlan, require_time, with_workload
 from harness.scenario.schedule import kept_faults
 from harness.scenario.topologies import why_no_topology
+from harness.scenario.watching import on_user_workers
 from harness.targets.base import Target
+from harness.targets.reference import require_reference
 
 # Options that a repeated run needs, in the order in which they are printed.
 _REPEATED = (
     *("postgres_bin", "redis_server", "postgres_image", "redis_image"),
-    *("allow_destructive", "database_url", "redis_url"),
+    *("allow_destructive", "database_url", "redis_url", "queue", "kill_command", "kill_victims"),
 )
+
+LeftOut = tuple[tuple[Scenario, str], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +50,7 @@ class RunRequest:
 
     options: Namespace
     scenarios: tuple[Scenario, ...]
-    left_out: tuple[tuple[Scenario, str], ...]
+    left_out: LeftOut
     plans: tuple[RunPlan, ...]
     asked: RunOptions
     target: Target
@@ -58,6 +63,8 @@ class RunRequest:
         """Validate the arguments and choose the seed; raises `UsageError`."""
         target = _target(options)
         scenarios, left_out = _divided(_chosen(options), target, options)
+        if options.watch or options.queue or options.kill_command or options.kill_victims:
+            target, scenarios, left_out = _watching(options, target, scenarios, left_out)
         if options.workload is not None:
             workload = registry.workload(options.workload)
             scenarios = tuple(with_workload(scenario, workload) for scenario in scenarios)
@@ -119,7 +126,7 @@ class RunRequest:
         for name in ("rate", "timeout", "patience"):
             if (number := getattr(options, name)) is not None:
                 words += [f"--{name}", number_word(number)]
-        words += [*cost_words(options), "--backend", options.backend]
+        words += [*cost_words(options), "--backend", options.backend, *(["--watch"] if options.watch else [])]
         for name in ("target", "app", "workload"):
             if getattr(options, name) not in (None, "agentexec"):
                 words += [f"--{name}", getattr(options, name)]
@@ -176,7 +183,7 @@ def _chosen(options: Namespace) -> tuple[Scenario, ...]:
 
 def _divided(
     chosen: Sequence[Scenario], target: Target, options: Namespace
-) -> tuple[tuple[Scenario, ...], tuple[tuple[Scenario, str], ...]]:
+) -> tuple[tuple[Scenario, ...], LeftOut]:
     """Those that can strike the target and have their servers, and the others with the reason; a named one is refused.
 
     Raises `UsageError` also if none is left.
@@ -194,6 +201,35 @@ def _divided(
             f"None of the scenarios can strike {target.name}: {first.name} {why}. Choose others, or correct `needs`."
         )
     return tuple(one for one, why in whys if why is None), left_out
+
+
+def _watching(
+    options: Namespace, target: Target, scenarios: tuple[Scenario, ...], left_out: LeftOut
+) -> tuple[Target, tuple[Scenario, ...], LeftOut]:
+    """The target and the scenarios on the workers of the user; raises `UsageError`."""
+    if options.backend != "external" or not options.watch or not options.queue:
+        raise UsageError(
+            "--queue, --kill-command and --kill-victims are for workers of your own: "
+            "give --backend external --watch --queue NAME with them."
+        )
+    if options.kill_victims and not options.kill_command:
+        raise UsageError("--kill-victims lists what --kill-command kills. Give both.")
+    hook = KillHook.of(options.kill_command, options.kill_victims) if options.kill_command else None
+    made = [(one, on_user_workers(one, hook)) for one in scenarios]
+    kept = tuple(changed for _, changed in made if changed is not None)
+    why = "needs pools that the harness starts" + ("" if hook else ", or --kill-command")
+    lost = tuple((one, why) for one, changed in made if changed is None)
+    if lost and (options.scenarios or not kept):
+        raise UsageError(f"{lost[0][0].name} {why}. Choose another scenario, such as watch.")
+    return _watched(target, options.queue), kept, (*left_out, *lost)
+
+
+def _watched(target: Target, queue: str) -> Target:
+    # Here, because it imports the reference, which the harness does not need.
+    from harness.testing.watched import watched
+
+    require_reference("--watch")
+    return watched(target, queue)
 
 
 _SERVER_OPTIONS: Mapping[str, tuple[str, ...]] = {

@@ -132,13 +132,16 @@ class AgentexecSession:
     def _pending(self) -> list[UUID]:
         return [row[0] for row in self._read(select(Activity.id).where(*self._is_pending()))]
 
-    def _is_pending(self) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-        return Activity.queue_name == self._settings.queue, Activity.status.in_(list(PENDING))
+    def own(self) -> tuple[ColumnElement[bool], ...]:
+        """The conditions of the activities of this session: all of its queue."""
+        return (Activity.queue_name == self._settings.queue,)
+
+    def _is_pending(self) -> tuple[ColumnElement[bool], ...]:
+        return *self.own(), Activity.status.in_(list(PENDING))
 
     def movement(self) -> object:
         """How many activities have each status, and how many tasks the queue has in each state."""
-        of_queue = Activity.queue_name == self._settings.queue
-        counted = select(Activity.status, func.count()).where(of_queue).group_by(Activity.status)
+        counted = select(Activity.status, func.count()).where(*self.own()).group_by(Activity.status)
         with _failures("count its tasks"):
             statuses = {status: number for status, number in self._read(counted)}  # noqa: C416 - rows
             return statuses, self._client.queue.depth()

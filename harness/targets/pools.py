@@ -14,6 +14,7 @@ from harness.history import Operation, OperationType, Recorder
 from harness.history.names import KILL, START, STOP
 from harness.processes import descendants, is_alive, send
 from harness.targets.base import PoolHandle, TargetSession
+from harness.targets.user_pool import UserPool
 
 # Seconds to wait for the end of a pool after SIGKILL.
 _KILL_WAIT_SECONDS = 10.0
@@ -56,10 +57,12 @@ class RunningPool:
         """SIGTERM the parent, once: to many systems a second one means to give up the running tasks."""
         if not self._terminated and self.is_running:
             self._terminated = True
+            self._release()
             send([self.pid], signal.SIGTERM)
 
     def kill(self) -> None:
         """SIGKILL the parent first, so that it starts no more children, then all its descendants."""
+        self._release()
         below = descendants(self.pid)
         send([self.pid] if self.is_running else [], signal.SIGKILL)
         send(below, signal.SIGKILL)
@@ -67,6 +70,11 @@ class RunningPool:
     def log(self) -> str:
         """The output of the pool so far."""
         return self._handle.log()
+
+    def _release(self) -> None:
+        """Leave the workers of a user alone from now on: such a pool has no process to signal."""
+        if isinstance(self._handle, UserPool):
+            self._handle.release()
 
     def _watch(self) -> None:
         self.code = code = self._exit_code()

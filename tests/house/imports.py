@@ -39,6 +39,8 @@ EXTRAS = {
     "harness.pytest_plugin": {"pytest"},
     "harness.targets.applications.agentexec": {"reference"},
     "harness.targets.applications.agentexec_pool": {"reference"},
+    "harness.targets.applications.agentexec_watched": {"reference"},
+    "harness.targets.applications.agentexec_watched_task": {"reference"},
     "harness.targets.applications.redis_database": {"reference"},
     "harness.targets.agentexec_pool": {"reference"},
     "harness.targets.agentexec_evidence": {"reference"},

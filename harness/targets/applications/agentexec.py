@@ -97,12 +97,8 @@ class ApplicationSession(AgentexecSession):
         return {**environment_on(self._endpoints), **self.settings_of_run(), **servers}
 
     def request(self, task: TaskSpec) -> ax.TaskRequest:
-        """What `make` gives for the number of a task, with the label of the task in its context.
-
-        Many clients submit at once, and the application's `make` need not know that: it runs in one at a time.
-        """
-        with self._making:
-            made = _as_request(self._application.make, task.number)
+        """What `make` gives for the number of a task, with the label of the task in its context."""
+        made = self.made(task.number)
         definition = self._application.pool.registry.get(made.task_name)
         if definition is None:
             known = ", ".join(sorted(self._application.pool.registry)) or "none"
@@ -117,7 +113,6 @@ class ApplicationSession(AgentexecSession):
             raise TargetFailed(
                 f"make({task.number}) gives a task that agentexec refuses: {why}. Correct it."
             ) from None
-        self._names[task.number] = made.task_name
         lock = made.lock_key or definition.lock_key(received) or task.lock
         label = TaskLabel.of(task, work=self._application.work, lock=lock)
         return replace(
@@ -126,6 +121,16 @@ class ApplicationSession(AgentexecSession):
             lock_key=lock,
             priority=made.priority if task.priority is None else ax.Priority(task.priority),
         )
+
+    def made(self, number: int) -> ax.TaskRequest:
+        """What `make` gives for the number of a task.
+
+        Many clients submit at once, and the application's `make` need not know that: it runs in one at a time.
+        """
+        with self._making:
+            made = _as_request(self._application.make, number)
+        self._names[number] = made.task_name
+        return made
 
     def submit(self, tasks: Sequence[TaskSpec]) -> list[Submission]:
         """Enqueue all tasks; one whose idempotency key belongs to an earlier task is certainly refused."""
