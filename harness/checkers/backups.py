@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
+from harness.checkers.settings import is_setting, keeps_settings
 from harness.checkers.transitions import illegal_paths
 from harness.history import History, Operation, OperationType
 from harness.history.faults import FaultWindow, injected_faults
@@ -20,6 +21,7 @@ from harness.history.runs import Run, runs
 _OF_TASKS = frozenset({"enqueue", "run", "effect", "report", "transition", "record"})
 
 
+@keeps_settings
 def backups(minimum: int = 1) -> Checker:
     """Each restored backup satisfies the claims of the record.
 
@@ -55,6 +57,7 @@ def backups(minimum: int = 1) -> Checker:
     return check
 
 
+@keeps_settings
 def beyond_backups(checker: Checker) -> Checker:
     """The checker without the tasks that were recorded after a backup to which the record was set back.
 
@@ -68,6 +71,7 @@ def beyond_backups(checker: Checker) -> Checker:
     return check
 
 
+@is_setting
 def budget_per_restoration(history: History) -> int:
     """A budget for the duplicates that restorations explain: what ran or returned after a backup may run again.
 

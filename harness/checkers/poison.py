@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
 from harness.checkers.delivery import account
+from harness.checkers.settings import keeps_settings
 from harness.history import History
 from harness.history.faults import injected_faults
 from harness.history.fields import task_of
@@ -23,6 +24,7 @@ UNCHARGED = 3
 _TASK = "task"
 
 
+@keeps_settings
 def poison() -> Checker:
     """Each task that faults struck by its number (`task` of an injection) becomes a dead letter, and no other task.
 

@@ -39,6 +39,14 @@ def keeps_settings(factory: Callable[Arguments, Made]) -> Callable[Arguments, Ma
     return made
 
 
+def is_setting(function: Made) -> Made:
+    """A function that is a setting itself, as a budget is; it is recorded by its name."""
+    name = str(getattr(function, "__name__", ""))
+    setattr(function, _SETTINGS, (name, {}))
+    _FACTORIES[name] = lambda: function
+    return function
+
+
 def recorded(checker: object) -> dict[str, Any]:
     """The name and the settings of a checker as JSON; raises `NotCarried`."""
     try:

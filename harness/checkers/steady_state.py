@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
+from harness.checkers.settings import keeps_settings
 from harness.history import History
 from harness.history.faults import injected_faults
 from harness.history.figures import NANOSECONDS, counted, quantiles, seconds
@@ -58,6 +59,7 @@ class _Period:
         return 1 - len(self.late) / len(self.tasks) if self.tasks else None
 
 
+@keeps_settings
 def steady_state() -> Checker:
     """After the last heal, tasks start as promptly as before the first fault, or as many end in a second.
 

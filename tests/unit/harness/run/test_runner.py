@@ -50,6 +50,7 @@ def test_a_run_in_which_all_goes_well_is_valid(run: Run) -> None:
     assert fault.log == ["aim", "inject", "heal"]
     assert target.closed
     assert [op.f for op in found.history.by_process("runner") if op.f != "phase"] == [
+        "checkers",
         "clock",
         "promises",
         "drain",
