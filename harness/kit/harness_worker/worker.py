@@ -20,7 +20,7 @@ from typing import Any, Callable, Optional, Union
 from .effects import take_effect
 from .environment import SETTINGS
 from .gates import pass_gate, pass_gate_blocking
-from .model import ask, endpoint_of
+from .model import ask, served_endpoint
 from .recording import WorkerFile, worker_file
 
 Task = Union[int, Mapping[str, Any]]
@@ -97,7 +97,7 @@ class TaskRun:
             if self._gate is not None:
                 pass_gate_blocking(SETTINGS.gate, self._gate, self._value["task"])
             self._take_effect()
-            if (endpoint := endpoint_of(SETTINGS.gate)) is not None:
+            if (endpoint := served_endpoint()) is not None:
                 ask(endpoint, self._value["task"], self._value["activity"])
             time.sleep(self._work)
         except BaseException as error:
@@ -122,7 +122,7 @@ class TaskRun:
             if self._gate is not None:
                 await pass_gate(SETTINGS.gate, self._gate, self._value["task"])
             self._take_effect()
-            if (endpoint := endpoint_of(SETTINGS.gate)) is not None:
+            if (endpoint := served_endpoint()) is not None:
                 question = (endpoint, self._value["task"], self._value["activity"])
                 await asyncio.get_running_loop().run_in_executor(None, ask, *question)
             await asyncio.sleep(self._work)
