@@ -288,13 +288,13 @@ class StrikeLane:
         """Start the producer if it has ended; whether it had."""
         if self._producer is not None and self._producer.pids():
             return False
+        if self._producer is not None:
+            self._producer.close()
         target = self.settings.target
         if isinstance(target, AdapterTarget):
             session = target.open(self._endpoints(PRODUCER), self._given)
             self._producer = ClientOfAdapter(session)
         else:
-            if self._producer is not None:
-                self._producer.close()
             self._producer = ProcessProducer(
                 self.settings.target_name, self._endpoints(PRODUCER), self._given
             )
