@@ -39,12 +39,15 @@ def descendants(pid: int) -> list[int]:
         return []
 
 
-def owner_of_port(port: int, pids: Iterable[int]) -> int | None:
-    """The first of some processes that has a TCP socket with this port of its own; None if none has."""
+def owner_of_port(port: int, pids: Iterable[int], *, to: int) -> int | None:
+    """The first of some processes that has a TCP connection from this port to the port `to`; None if none has.
+
+    Connections to different ports may come from the same one.
+    """
     if not _TABLES[0].exists():
-        return next((pid for pid in pids if port in _ports(pid)), None)
+        return next((pid for pid in pids if (port, to) in _connections(pid)), None)
     # One look at the table of all sockets: psutil reads it for each process, and it is long.
-    line = re.compile(rb"^ *\d+: [0-9A-F]+:%04X (?:\S+ +){7}(\d+)" % port, re.MULTILINE)
+    line = re.compile(rb"^ *\d+: [0-9A-F]+:%04X [0-9A-F]+:%04X (?:\S+ +){6}(\d+)" % (port, to), re.MULTILINE)
     tables = (table.read_bytes() for table in _TABLES if table.exists())
     sockets = {f"socket:[{found.decode()}]" for table in tables for found in line.findall(table)}
     return next((pid for pid in pids if sockets & _open_files(pid)), None)
@@ -59,9 +62,11 @@ def _open_files(pid: int) -> set[str]:
     return found
 
 
-def _ports(pid: int) -> set[int]:
+def _connections(pid: int) -> set[tuple[int, int]]:
     try:
-        return {one.laddr.port for one in psutil.Process(pid).net_connections("tcp")}
+        found = psutil.Process(pid).net_connections("tcp")
+        # A socket that listens has no other end.
+        return {(one.laddr.port, getattr(one.raddr, "port", 0)) for one in found}
     except psutil.Error:
         return set()
 

@@ -31,7 +31,7 @@ class FailureKind(Enum):
     UNEXPLAINED = "unexplained"
 
 
-# With what driver and encoder raise for values without a form. MemoryError may strike any row: it ends a worker.
+# Also what driver and encoder raise for values without a form. MemoryError may strike any row: it ends a worker.
 FAILURES = (SQLAlchemyError, TypeError, ValueError, ArithmeticError, RecursionError)
 SEPARABLE = (*FAILURES, MemoryError)
 

@@ -98,6 +98,8 @@ class Retrying:
                     raise
                 problem = f"Redis does not answer ({type(error).__name__})"
             except FAILURES as error:
+                if isinstance(getattr(error, "orig", None), MemoryError):  # SQLAlchemy may have wrapped it
+                    raise
                 kind = kind_of(error)
                 unexplained += kind is FailureKind.UNEXPLAINED
                 if kind is FailureKind.ROW or unexplained >= self._unexplained_tries:

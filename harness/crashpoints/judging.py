@@ -149,7 +149,7 @@ def _without_unrecorded_ends(history: History) -> History:
             operation.f == "run"
             and operation.type is OperationType.OK
             and operation.process in killed
-            and again[task_of(operation)] > operation.time
+            and again.get(task_of(operation), 0) > operation.time
         )
     )
 

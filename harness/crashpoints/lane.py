@@ -200,15 +200,16 @@ class StrikeLane:
                 self.client.record(kind, "enqueue", task=answer.number, error=answer.error)
         return answers
 
-    def owner(self, role: str, port: int) -> tuple[int, RunningPool | None] | None:
-        """The process whose connection has this port, and its pool; None if it has ended."""
+    def owner(self, role: str, service: Service, port: int) -> tuple[int, RunningPool | None] | None:
+        """The process whose connection to a wire comes from this port, and its pool; None if it has ended."""
         by_pid = {
             pid: pool
             for pool in (self.pools.running() if role == WORKER else ())
             for pid in (pool.pid, *descendants(pool.pid))
         }
         # A process of a pool or a producer that is not up yet is below this one too.
-        found = owner_of_port(port, {**by_pid, **dict.fromkeys(descendants(os.getpid()))})
+        candidates = {**by_pid, **dict.fromkeys(descendants(os.getpid()))}
+        found = owner_of_port(port, candidates, to=self.wires[role, service].port)
         return None if found is None else (found, by_pid.get(found))
 
     def unfinished(self) -> int:
@@ -288,13 +289,13 @@ class StrikeLane:
         """Start the producer if it has ended; whether it had."""
         if self._producer is not None and self._producer.pids():
             return False
+        if self._producer is not None:
+            self._producer.close()
         target = self.settings.target
         if isinstance(target, AdapterTarget):
             session = target.open(self._endpoints(PRODUCER), self._given)
             self._producer = ClientOfAdapter(session)
         else:
-            if self._producer is not None:
-                self._producer.close()
             self._producer = ProcessProducer(
                 self.settings.target_name, self._endpoints(PRODUCER), self._given
             )

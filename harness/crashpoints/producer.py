@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Sequence
 from typing import Protocol
 
 from harness.errors import TargetFailed
-from harness.processes import descendants, is_alive, send
 from harness.targets.adapter import AdapterSession
 from harness.targets.base import Submission, TaskSpec
 
@@ -46,10 +44,8 @@ class ClientOfAdapter:
         raise TargetFailed("An adapter has no call that cancels. Leave the life `canceled` out.")
 
     def pids(self) -> list[int]:
-        pid = self.session.client_pid
-        return [pid, *descendants(pid)] if is_alive(pid) else []
+        return self.session.client.pids()
 
     def close(self) -> None:
         # Its data belong to the session of the pool, which removes them.
-        send([self.session.client_pid], signal.SIGKILL)
-        self.session.kill()
+        self.session.client.kill()

@@ -79,12 +79,14 @@ class CrashpointsRun:
 
         def list_some() -> None:
             lane = None
-            while (life := _next(waiting)) is not None:
-                lane = lane or self._lane()
-                found[life.name] = points_of(lane, life, background=life is lives[0])
-                self.progress.update(f"{len(found)} of {len(lives)}")
-            if lane is not None:
-                self._free.append(lane)
+            try:
+                while (life := _next(waiting)) is not None:
+                    lane = lane or self._lane()
+                    found[life.name] = points_of(lane, life, background=life is lives[0])
+                    self.progress.update(f"{len(found)} of {len(lives)}")
+            finally:
+                if lane is not None:
+                    self._free.append(lane)
 
         self._side_by_side(min(self.jobs, len(lives)), list_some)
         if self._errors:
@@ -190,9 +192,8 @@ class CrashpointsRun:
             self._close(lane)
 
     def _close(self, lane: StrikeLane) -> None:
-        with self._lock:
+        with closing(lane), self._lock:
             self.seen += lane.kinds()
-        lane.close()
 
     def _lane(self) -> StrikeLane:
         with self._lock:

@@ -195,7 +195,7 @@ class Striker:
 
     def _kill(self, crash: CrashStrike, command: Command) -> bool:
         """Kill the process of a command; False if it has ended before."""
-        found = self.lane.owner(crash.point.role, command.client.port)
+        found = self.lane.owner(crash.point.role, crash.point.service, command.client.port)
         if found is None:
             return False
         pid, pool = found

@@ -73,9 +73,11 @@ class EmbeddedEnvironment(ServersEnvironment):
 
     def stop(self) -> None:
         """Kill both servers and remove the session; may be called twice."""
-        super().stop()
-        while self._small_disks:
-            self._small_disks.popitem()[1].close()
+        try:
+            super().stop()
+        finally:
+            while self._small_disks:
+                self._small_disks.popitem()[1].close()
 
     def read_file(self, service: Service, path: str) -> bytes:
         """The content of a file of a server, which is one of this machine."""

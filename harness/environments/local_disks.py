@@ -57,14 +57,16 @@ class SmallDisk:
 @contextmanager
 def limited_files(server: LocalServer, size: int) -> Iterator[None]:
     """The server cannot write behind the first `size` bytes of any file."""
-    processes = list(reaper.processes_in(server.home))
-    before = [process.rlimit(psutil.RLIMIT_FSIZE) for process in processes]
+    before: list[tuple[psutil.Process, tuple[int, int]]] = []
     try:
-        for process, (_, most) in zip(processes, before, strict=True):
-            process.rlimit(psutil.RLIMIT_FSIZE, (size, most))
+        for process in reaper.processes_in(server.home):
+            with suppress(psutil.NoSuchProcess):
+                limits = process.rlimit(psutil.RLIMIT_FSIZE)
+                process.rlimit(psutil.RLIMIT_FSIZE, (size, limits[1]))
+                before.append((process, limits))
         yield
     finally:
-        for process, limits in zip(processes, before, strict=True):
+        for process, limits in before:
             with suppress(psutil.NoSuchProcess):
                 process.rlimit(psutil.RLIMIT_FSIZE, limits)
 

@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 Word = str | bytes | int
 Reply = bytes | int | None | list["Reply"]
 
-_PORT = 6379
+_PORT, _SENTINEL_PORT = 6379, 26379
 _CHUNK = 65536  # bytes
 _NOT_RESP = "the answer is not RESP; check that the URL is that of a Redis server"
 
@@ -209,7 +209,9 @@ def primary_url(url: str, timeout: float | None = None) -> str:
     common = urlencode([(key, value) for key, value in options if key not in of_sentinels])
     for host in hosts.split(","):
         with suppress(RedisFailure):
-            with RedisConnection(f"{scheme}://{account}@{host}?{common}", timeout=timeout) as asked:
+            # A port beside the host counts more than that of the query.
+            sentinel = f"{scheme}://{account}@{host}?{common}&port={_SENTINEL_PORT}"
+            with RedisConnection(sentinel, timeout=timeout) as asked:
                 match asked.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", unquote(name)):
                     case [bytes(found), bytes(port)]:
                         server = f"{found.decode()}:{port.decode()}/{database or 0}"

@@ -83,7 +83,8 @@ class DisturbLink:
 
     def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Disturb the link and wait; raises `GateError` if it has no client."""
-        wire, of = self._wire(context), _of(aim.pool) if self.of_pool else None
+        wire = self._wire(context)
+        of = _of(aim.pool, wire) if self.of_pool else None
         if not any(of is None or of(client) for client in wire.clients):
             raise GateError(
                 f"No connection to {self.service} leads through the proxy, so none was disturbed. "
@@ -114,10 +115,10 @@ class DisturbLink:
         return wire
 
 
-def _of(pool: RunningPool) -> Callable[[WireClient], bool]:
-    """Whether a client is a process of a pool."""
+def _of(pool: RunningPool, wire: Wire) -> Callable[[WireClient], bool]:
+    """Whether a client of a wire is a process of a pool."""
 
     def is_of(client: WireClient) -> bool:
-        return owner_of_port(client.port, (pool.pid, *descendants(pool.pid))) is not None
+        return owner_of_port(client.port, (pool.pid, *descendants(pool.pid)), to=wire.port) is not None
 
     return is_of

@@ -114,7 +114,7 @@ class AdapterTarget:
 
 
 class AdapterSession:
-    """An adapter on given servers: its client runs until `close`."""
+    """An adapter on given servers: its `client` submits the tasks, and runs until `close`."""
 
     def __init__(
         self,
@@ -128,7 +128,7 @@ class AdapterSession:
         self._settings = settings
         self._pools = 0
         self._variables = _variables(file, environment, endpoints, settings)
-        self._client = AdapterClient(
+        self.client = AdapterClient(
             file.full_name,
             self._command(file.client),
             environment=self._variables,
@@ -138,14 +138,9 @@ class AdapterSession:
 
     def prepare(self) -> str | None:
         """Greet the client, let it prepare the servers, and return the version that it reported."""
-        version = self._checked("hello", version_of, self._client.call("hello"))
-        self._client.call("prepare")
+        version = self._checked("hello", version_of, self.client.call("hello"))
+        self.client.call("prepare")
         return version
-
-    @property
-    def client_pid(self) -> int:
-        """The process id of the client, which submits the tasks."""
-        return self._client.pid
 
     def start_pool(self) -> SubprocessPool:
         self._pools += 1
@@ -161,23 +156,23 @@ class AdapterSession:
         """Submit tasks in order; raises `TargetFailed` if the client fails, not if the system refuses a task."""
         fields = ("number", "work", "gate", "lock", "priority")
         values = [{name: getattr(task, name) for name in fields} for task in tasks]
-        found = self._client.call("submit", tasks=values)
+        found = self.client.call("submit", tasks=values)
         return self._checked("submit", lambda answer: submissions(answer, tasks), found)
 
     def unfinished(self) -> int:
-        return self._checked("unfinished", count, self._client.call("unfinished"))
+        return self._checked("unfinished", count, self.client.call("unfinished"))
 
     def witnesses(self) -> Iterator[Operation]:
-        for found in self._client.operations("evidence", _EVIDENCE_SECONDS):
+        for found in self.client.operations("evidence", _EVIDENCE_SECONDS):
             yield self._checked("evidence", evidence, found)
 
     def close(self) -> None:
-        self._client.close()
+        self.client.close()
 
     def kill(self) -> None:
         """End the client after a failure, without another error."""
         try:
-            self._client.close()
+            self.client.close()
         except TargetFailed:
             return
 

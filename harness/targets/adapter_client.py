@@ -19,7 +19,7 @@ from typing import Any
 
 from harness.errors import AdapterMistake, TargetFailed
 from harness.masking import masked
-from harness.processes import descendants, send
+from harness.processes import descendants, is_alive, send
 
 PROTOCOL = 1
 CALL_SECONDS = 30.0
@@ -71,10 +71,12 @@ class AdapterClient:
         # It starts with the first call, which then fails if the client ended before it or wrote anything.
         self._reader = threading.Thread(target=self._read, name=f"client-of-{name}", daemon=True)
 
-    @property
-    def pid(self) -> int:
-        """The process id of the client."""
-        return self._process.pid
+    def pids(self) -> list[int]:
+        """The process ids of the client and of all below it; none once it has ended."""
+        pid = self._process.pid
+        # The id of a process whose exit code was collected may be that of another one.
+        has_ended = self._process.returncode is not None or not is_alive(pid)
+        return [] if has_ended else [pid, *descendants(pid)]
 
     def call(self, call: str, within: float | None = None, **fields: Any) -> Any:
         """The result of a call; raises `TargetFailed` if the client fails.
@@ -104,6 +106,12 @@ class AdapterClient:
                 self._process.wait()
             send(below, signal.SIGKILL)
             self._reader.join(_END_SECONDS)
+
+    def kill(self) -> None:
+        """SIGKILL the client and all below it, without a request to close; returns once it has ended."""
+        send(self.pids(), signal.SIGKILL)
+        with suppress(TargetFailed):
+            self.close()
 
     def _call(self, call: str, within: float, fields: Mapping[str, Any]) -> _PendingCall:
         pending = _PendingCall()

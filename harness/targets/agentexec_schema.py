@@ -30,7 +30,7 @@ class TemporarySchema:
             url,
             poolclass=NullPool,
             hide_parameters=True,
-            connect_args={"connect_timeout": _WAIT_SECONDS, "application_name": f"{WATCHING}-schema"},
+            connect_args={"connect_timeout": _WAIT_SECONDS, "application_name": WATCHING},
         )
         self._user: Connection | None = None
 

@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 
 import agentexec as ax
 from agentexec.activity import PENDING, Activity
+from agentexec.config import normalised_database_url
 from agentexec.queue import redis_queue
 from agentexec.queue.keys import result_key
 from agentexec.store.dialects import PREFIX
@@ -170,9 +171,10 @@ class AgentexecSession:
 
     def stored(self, database_url: str | None = None) -> Iterator[Operation]:
         """The activity log and the activities, with those in the archive; those of another database if one is given."""
-        engine = (
-            self._client.engine if database_url is None else create_engine(database_url, poolclass=NullPool)
-        )
+        engine = self._client.engine
+        if database_url is not None:
+            url = normalised_database_url(database_url)
+            engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
         with _failures("read its activities"), engine.connect() as connection:
             yield from stored_operations(
                 connection, self._settings.queue, self.number, results=self.reads_results

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from harness.environments.base import Endpoints
-from harness.errors import TargetFailed
-from harness.processes import descendants, is_alive, send
 from harness.targets.adapter_client import AdapterClient
 from harness.targets.base import Submission, TargetSettings, TaskSpec
 
@@ -45,7 +42,7 @@ class ProcessProducer:
         )
         try:
             self._client.call("open", _START_SECONDS, **given)
-        except TargetFailed:
+        except BaseException:
             self.close()
             raise
 
@@ -57,12 +54,8 @@ class ProcessProducer:
         self._client.call("cancel", activities=list(activities))
 
     def pids(self) -> list[int]:
-        return [self._client.pid, *descendants(self._client.pid)] if is_alive(self._client.pid) else []
+        return self._client.pids()
 
     def close(self) -> None:
         # Its data belong to the session of the pool, which removes them.
-        send([self._client.pid] if is_alive(self._client.pid) else [], signal.SIGKILL)
-        try:
-            self._client.close()
-        except TargetFailed:
-            return
+        self._client.kill()

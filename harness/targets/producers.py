@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
@@ -12,7 +11,6 @@ from typing import Any, Self
 
 from harness.environments.base import SERVICES, Endpoints, Service
 from harness.errors import AdapterMistake, HarnessError
-from harness.processes import send
 from harness.targets.base import Submission, TargetSession, TargetSettings, TaskSpec
 from harness.targets.producer import ProcessProducer
 from harness.wire import Wire
@@ -34,19 +32,16 @@ class RunningProducer:
     def __init__(self, name: str, target: str, endpoints: Endpoints, settings: TargetSettings) -> None:
         self.name = name
         self.is_killed = False
-        self._open = ExitStack()
-        self.wires: dict[Service, Wire] = {
-            service: self._open.enter_context(closing(Wire(url, protocol=service)))
-            for service in SERVICES
-            if (url := endpoints.url(service))
-        }
-        urls = {service: wire.url for service, wire in self.wires.items()}
-        self._given = (target, endpoints.replace(urls), settings)
-        try:
+        with ExitStack() as undo:
+            self.wires: dict[Service, Wire] = {
+                service: undo.enter_context(closing(Wire(url, protocol=service)))
+                for service in SERVICES
+                if (url := endpoints.url(service))
+            }
+            urls = {service: wire.url for service, wire in self.wires.items()}
+            self._given = (target, endpoints.replace(urls), settings)
             self._process = ProcessProducer(*self._given, name=name)
-        except BaseException:
-            self._open.close()
-            raise
+            self._open = undo.pop_all()
 
     def pids(self) -> list[int]:
         """Its processes that are alive."""
@@ -54,17 +49,18 @@ class RunningProducer:
 
     def submit(self, tasks: Sequence[TaskSpec]) -> list[Submission]:
         """Submit tasks; the outcome of each is unknown if the producer is killed before it answers."""
+        process = self._process
         try:
-            return self._process.submit(tasks)
+            return process.submit(tasks)
         except AdapterMistake:
-            if not self.is_killed:
+            # Another process may have taken its place by now.
+            if process is self._process and not self.is_killed:
                 raise
             return [Submission(number=task.number, error=_NO_ANSWER) for task in tasks]
 
     def kill(self) -> None:
         """SIGKILL; returns once it has ended."""
         self.is_killed = True
-        send(self.pids(), signal.SIGKILL)
         self._process.close()
 
     def restart(self) -> None:

@@ -84,6 +84,11 @@ class Wire:
         return urlunsplit(self._parts._replace(netloc=f"{account}{at}{LOOPBACK}:{self._port}"))
 
     @property
+    def port(self) -> int:
+        """Where it listens, on 127.0.0.1."""
+        return self._port
+
+    @property
     def clients(self) -> list[WireClient]:
         """The clients of the open connections."""
         return self._call(lambda: [link.client for link in self._links])

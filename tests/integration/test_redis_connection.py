@@ -7,15 +7,16 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 import redis
 
-from harness.environments import probe
+from harness.environments import probe, redis_connection
 from harness.environments.embedded import EmbeddedEnvironment
 from harness.environments.ports import LOOPBACK
-from harness.environments.redis_connection import RedisConnection, RedisFailure
+from harness.environments.redis_connection import RedisAddress, RedisConnection, RedisFailure, primary_url
 from tests.support.redis_servers import PASSWORD, make_certificates
 from tests.support.redis_servers import servers as servers_of
 from tests.support.servers import openssl_binary, redis7_binary
@@ -156,3 +157,16 @@ def test_a_server_that_does_not_answer_in_time_or_in_resp_is_an_error(
         with pytest.raises(RedisFailure, match=reason), RedisConnection(url, timeout=0.5) as connection:
             connection.call("PING")
         thread.join()
+
+
+def test_a_sentinel_without_a_port_has_the_usual_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def connect(address: RedisAddress, timeout: float | None) -> Any:
+        asked.append((address.host, address.port))
+        raise RedisFailure("refused")
+
+    monkeypatch.setattr(redis_connection, "_connected", connect)
+    with pytest.raises(RedisFailure, match="no Sentinel names a primary"):
+        primary_url("redis+sentinel://:p@h1,h2:1/name/0?sentinel_password=s")
+    assert asked == [("h1", 26379), ("h2", 1)]

@@ -9,12 +9,15 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis
+from sqlalchemy import make_url
 
 from agentexec import Client
 from agentexec.store.models import OWN_TABLES
 from harness.environments import make_environment
 from harness.environments.base import Endpoints, Environment
 from harness.errors import TargetFailed
+from harness.faults.backends import OTHER_SESSIONS
+from harness.targets.agentexec_schema import TemporarySchema
 from harness.targets.agentexec_target import TARGET, AgentexecSession
 from harness.targets.agentexec_tasks import TASK_NAME, Numbered
 from harness.targets.base import TargetSettings, TaskSpec
@@ -130,6 +133,14 @@ def test_tables_are_dropped_also_if_the_queue_cannot_be_emptied(
     with pytest.raises(TargetFailed, match="could not be removed"):
         session.close()
     assert objects(database) == set()
+
+
+def test_a_fault_at_the_connections_of_the_target_strikes_none_of_the_harness(database: str) -> None:
+    schema = TemporarySchema(make_url(f"postgresql+psycopg{database.removeprefix('postgresql')}"))
+    schema.create()
+    with psycopg.connect(database) as connection:
+        assert connection.execute(f"SELECT count(*) {OTHER_SESSIONS}").fetchone() == (0,)
+    schema.drop()
 
 
 def test_a_fault_that_ends_all_connections_does_not_keep_the_tables(

@@ -144,16 +144,16 @@ class PostgresWithStandby(ServerGroup):
                 "A frozen primary of Postgres would accept writes again beside the promoted one. Leave `frozen` out."
             )
         lost, standby = self._primary, self._standby
+        self._is_alone = True  # so that `rejoin` heals also what breaks off halfway
         if lag:
             lost.set("synchronous_standby_names", _NO_STANDBY)
             standby.set("primary_conninfo", "")
             self.wait_for("the standby receives nothing", lambda: not self._states())
             time.sleep(lag)
-        self._is_alone = True
         lost.kill()
+        self._primary, self._standby = standby, lost
         standby.set("synchronous_standby_names", _NO_STANDBY)
         standby.ask_for("SELECT pg_promote()")
-        self._primary, self._standby = standby, lost
         self.wait_for(
             "the standby is promoted", lambda: standby.ask_for("SELECT NOT pg_is_in_recovery()")[0][0]
         )

@@ -46,21 +46,22 @@ def _note(notes: Path) -> None:
 @contextmanager
 def shifted(seconds: float) -> Iterator[None]:
     """The clock of this process is `seconds` ahead."""
-    fakes = {id(one): fake for one, fake in _fakes(seconds)}
-    held: list[tuple[Any, str, Any]] = [
-        (module, name, value)
-        for module in list(sys.modules.values())
-        if getattr(module, "__name__", None) != __name__
-        for name, value in list(getattr(module, "__dict__", {}).items())
-        if id(value) in fakes
-    ]
+    fakes = _fakes(seconds)
     try:
-        for module, name, value in held:
-            setattr(module, name, fakes[id(value)])
+        _replace({id(right): fake for right, fake in fakes})
         yield
     finally:
-        for module, name, value in held:
-            setattr(module, name, value)
+        # Also in modules that were imported meanwhile.
+        _replace({id(fake): right for right, fake in fakes})
+
+
+def _replace(others: dict[int, Any]) -> None:
+    """Give every module that holds a value the other one, by the identity of the value."""
+    for module in list(sys.modules.values()):
+        if getattr(module, "__name__", None) != __name__:
+            for name, value in list(getattr(module, "__dict__", {}).items()):
+                if id(value) in others:
+                    setattr(module, name, others[id(value)])
 
 
 def _fakes(seconds: float) -> list[tuple[Any, Any]]:

@@ -24,7 +24,7 @@ from agentexec.core.requirements import unmet
 from harness.errors import TargetFailed
 from harness.history import Operation, OperationType
 from harness.history.figures import NANOSECONDS
-from harness.history.statuses import COMPLETE
+from harness.history.statuses import COMPLETE, RUNNING
 from harness.targets.agentexec_evidence import evidence
 from harness.targets.agentexec_target import AgentexecSession
 from harness.targets.applications.agentexec import ApplicationSession
@@ -37,8 +37,6 @@ MARK = "harness"
 
 WORKERS = "workers"
 """The process of the runs that the store's log tells of."""
-
-_RUNNING = "running"
 
 
 class _OnUserWorkers(AgentexecSession):
@@ -142,7 +140,7 @@ def runs_of(log: list[Operation], *, offset: float) -> Iterator[Operation]:
         value = {name: one.value[name] for name in ("task", "activity", "fence")}
         key, status = (value["activity"], value["fence"]), one.value["status"]
         at = round((one.value["at"] + offset) * NANOSECONDS)
-        if status == _RUNNING:
+        if status == RUNNING:
             if key not in begun:
                 begun.add(key)
                 yield Operation(time=at, process=WORKERS, type=OperationType.INVOKE, f="run", value=value)

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg import errors
 from sqlalchemy import Engine, bindparam, text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from agentexec.store.refusals import FailureKind, Refused, isolated, kind_of
@@ -116,13 +116,14 @@ def test_nothing_is_sent_for_nothing() -> None:
     isolated([], lambda _: pytest.fail("sent"), lambda *_: None)
 
 
-def test_a_worker_without_memory_refuses_no_row(engine: Engine) -> None:
+@pytest.mark.parametrize("error", [MemoryError(), StatementError("", "SELECT 1", None, MemoryError())])
+def test_a_worker_without_memory_refuses_no_row(engine: Engine, error: Exception) -> None:
     """Any row can be the one for which no memory is left: its task would end as ERROR for a leak of another one."""
     refused: list[tuple[int, str]] = []
 
     def work(connection: object, rows: Sequence[int]) -> None:
-        raise MemoryError
+        raise error
 
-    with pytest.raises(MemoryError):
+    with pytest.raises(type(error)):
         Retrying(engine, lambda: False).record([1, 2], work, lambda row, why: refused.append((row, why)))
     assert refused == []

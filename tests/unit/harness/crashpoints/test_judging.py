@@ -17,7 +17,7 @@ from harness.errors import UsageError
 from harness.history.names import PROMISES
 from harness.history.promises import Loss, Promises, SigtermPromise
 from harness.targets.agentexec_target import TARGET
-from tests.support.histories import FAIL, INFO, HistoryBuilder
+from tests.support.histories import FAIL, INFO, OK, HistoryBuilder
 
 POINT = Point(
     life="plain", role="worker", service="redis", client="w", name="EVALSHA step.lua", occurrence=2, number=5
@@ -68,6 +68,13 @@ def test_the_recorded_end_of_a_retry_is_no_interruption() -> None:
     )
     row = row_of(lane.recorded(1, fence=2).queue())
     assert (row.verdict, row.outcome, row.why) == (Verdict.VALID, "once", "")
+
+
+def test_an_end_whose_beginning_cannot_be_read_is_judged() -> None:
+    lane = HistoryBuilder().enqueued(1).op("worker-12", OK, "run", task=1, fence=1).effect(1, by=12)
+    lane.op("nemesis", INFO, "killed-after", fault=7, phase="inject", kind="kill", pids=[12])
+    lane.logged(1, ("queued", 0, 0), ("running", 1, 0), ("complete", 1, 1))
+    assert row_of(lane.recorded(1, fence=1).queue()).runs == 1
 
 
 def test_a_lost_task_is_lost() -> None:

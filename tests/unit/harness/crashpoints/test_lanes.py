@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from harness.checkers.base import Verdict
+from harness.crashpoints import run as run_module
+from harness.crashpoints.lives import LIVES
 from harness.crashpoints.points import CrashKind, CrashRow, CrashStrike, Point
 from harness.crashpoints.run import CrashpointsRun
 from harness.crashpoints.striking import _wait_while
-from harness.errors import TargetFailed
+from harness.errors import HarnessError, TargetFailed
 from harness.progress import Quiet
 from harness.wire import ArmedStrike, Blow, Command, Strike, WireClient
 
 POINT = Point(life="plain", role="worker", service="redis", client="w", name="GET", occurrence=1)
 
 
-def strike_in_lanes_that_fail(folder: Path, rows: list[CrashRow]) -> list[CrashRow]:
+def run_in(folder: Path, rows: Sequence[CrashRow] = ()) -> CrashpointsRun:
     unused: Any = None
-    run = CrashpointsRun(
+    return CrashpointsRun(
         settings=unused,
         environment=unused,
         folder=folder,
@@ -31,9 +36,12 @@ def strike_in_lanes_that_fail(folder: Path, rows: list[CrashRow]) -> list[CrashR
         deadline=time.monotonic() + 100.0,
         progress=Quiet(),
         on_row=lambda row: None,
-        rows=rows,
+        rows=[*rows],
     )
-    return run.strike([CrashStrike(point=POINT, kind=kind) for kind in CrashKind])
+
+
+def strike_in_lanes_that_fail(folder: Path, rows: Sequence[CrashRow]) -> list[CrashRow]:
+    return run_in(folder, rows).strike([CrashStrike(point=POINT, kind=kind) for kind in CrashKind])
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +64,22 @@ def test_strikes_without_a_lane_are_unknown_because_of_the_error_and_not_of_the_
     assert [row.strike.kind for row in rows] == list(CrashKind)
     assert {row.why for row in rows[1:]} == {"The pool does not start. See its log."}
     assert {row.verdict for row in rows[1:]} == {Verdict.UNKNOWN}
+
+
+def test_a_lane_in_which_a_life_cannot_be_listed_is_closed_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[str] = []
+    lane = SimpleNamespace(kinds=Counter, close=lambda: closed.append("lane"))
+
+    def fail(*given: object, **named: object) -> None:
+        raise HarnessError("A life without any strike did not end.")
+
+    monkeypatch.setattr(CrashpointsRun, "_lane", lambda run: lane)
+    monkeypatch.setattr(run_module, "points_of", fail)
+    with pytest.raises(HarnessError, match="did not end"), run_in(tmp_path) as run:
+        run.list_points([LIVES["plain"]])
+    assert closed == ["lane"]
 
 
 def test_a_strike_that_missed_its_command_is_made_once_more(

@@ -63,6 +63,7 @@ def test_a_clock_that_stays_wrong_is_seen(
 def test_every_module_sees_the_jump_and_nothing_else_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     holder: Any = ModuleType("holder")
     holder.own, holder.kind = time.time, datetime.datetime
+    late: Any = ModuleType("late")
     monkeypatch.setitem(sys.modules, "holder", holder)
     right, noon = datetime.datetime.now(UTC), datetime.datetime(2026, 1, 1, 12, tzinfo=UTC)
     with shifted(3600.0):
@@ -78,6 +79,8 @@ def test_every_module_sees_the_jump_and_nothing_else_changes(monkeypatch: pytest
         assert issubclass(type(noon), datetime.datetime)
         assert datetime.datetime(2026, 1, 1, 12, tzinfo=UTC) == noon
         assert type(seen[0]) is type(noon)
+        late.own, late.kind = time.time, datetime.datetime  # as a module that a handler imports only now
+        monkeypatch.setitem(sys.modules, "late", late)
     assert all(HOUR <= one - right < HOUR + HOUR / 2 for one in seen)
     assert datetime.datetime.now(UTC) - right < HOUR / 2
-    assert (holder.own, holder.kind) == (time.time, datetime.datetime)
+    assert (holder.own, holder.kind) == (time.time, datetime.datetime) == (late.own, late.kind)

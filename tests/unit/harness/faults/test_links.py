@@ -26,7 +26,8 @@ ANSWERS = (Direction.TO_CLIENT,)
 class RecordingWire:
     """Records what is done to it, and to which of its clients."""
 
-    def __init__(self, *ports: int) -> None:
+    def __init__(self, *ports: int, port: int = 1) -> None:
+        self.port = port
         self.clients = [WireClient(port=port, name="") for port in ports]
         self.calls: list[tuple[object, ...]] = []
 
@@ -92,9 +93,12 @@ def test_a_link_is_disturbed_and_healed(
 
 def test_only_the_processes_of_a_pool_are_struck() -> None:
     fault = DisturbLink(service="redis", at=0.0, seconds=0.0, conditions=BLOCKED, of_pool=True)
-    with closing(socket.create_server(("127.0.0.1", 0))) as own:
+    with (
+        closing(socket.create_server(("127.0.0.1", 0))) as server,
+        closing(socket.create_connection(server.getsockname())) as own,
+    ):
         port = own.getsockname()[1]
-        [(_, _, chosen), _] = carry_out(fault, redis=RecordingWire(1, port))
+        [(_, _, chosen), _] = carry_out(fault, redis=RecordingWire(1, port, port=server.getsockname()[1]))
     assert chosen == [port]
     with pytest.raises(GateError, match="No connection to redis"):
         carry_out(fault, redis=RecordingWire(1))
@@ -110,10 +114,12 @@ def test_the_owner_of_a_connection_is_found_by_its_port(
         closing(socket.create_server(("127.0.0.1", 0))) as server,
         closing(socket.create_connection(server.getsockname())) as own,
     ):
-        port = own.getsockname()[1]
-        assert owner_of_port(port, [1, os.getpid()]) == os.getpid()
-        assert owner_of_port(port, [os.getppid()]) is None
-    assert owner_of_port(port, [os.getpid()]) is None
+        port, to = own.getsockname()[1], server.getsockname()[1]
+        assert owner_of_port(port, [1, os.getpid()], to=to) == os.getpid()
+        assert owner_of_port(port, [os.getppid()], to=to) is None
+        # Another process may have a connection from the same port to another one.
+        assert owner_of_port(port, [os.getpid()], to=to - 1) is None
+    assert owner_of_port(port, [os.getpid()], to=to) is None
 
 
 def test_what_is_no_disturbance_is_refused() -> None:

@@ -18,7 +18,7 @@ from harness.environments.base import Endpoints
 from harness.errors import TargetFailed, UsageError
 from harness.gate import GateKeeper
 from harness.history import History
-from harness.processes import is_alive
+from harness.processes import is_alive, send
 from harness.targets import adapter_client
 from harness.targets.adapter import AdapterSession, adapter
 from harness.targets.adapter_client import AdapterClient
@@ -228,7 +228,7 @@ def test_the_client_and_its_children_end_with_the_session(start: Open, tmp_path:
     session = start()
     children = tmp_path / "files" / "client.py"
     assert children.exists()
-    pid = session._client._process.pid
+    pid = session.client._process.pid
     with closing(session):
         assert is_alive(pid)
     assert not is_alive(pid)
@@ -239,9 +239,30 @@ def test_a_client_that_ignores_the_end_of_its_input_is_killed(
 ) -> None:
     monkeypatch.setattr(adapter_client, "_END_SECONDS", 0.2)
     session = start("hangs")
-    process = session._client._process
+    process = session.client._process
     os.kill(process.pid, signal.SIGSTOP)
     with pytest.raises(TargetFailed, match="did not answer within"):
         session.close()
     assert process.returncode == -signal.SIGKILL
     assert subprocess.run([sys.executable, "-c", ""], check=False).returncode == 0
+
+
+def test_a_client_that_is_killed_leaves_no_process_of_its_own_behind(
+    settings: TargetSettings, eventually: Any
+) -> None:
+    log = settings.folder / "client.log"
+    client = AdapterClient(
+        "shell",
+        ["sh", "-c", "sleep 600 & echo $! >&2; wait"],
+        environment=os.environ,
+        folder=settings.folder,
+        log=log,
+    )
+    child = int(eventually(lambda: log.read_text("utf-8").strip()))
+    try:
+        assert child in client.pids()
+        client.kill()
+        eventually(lambda: not is_alive(child))
+    finally:
+        send([child], signal.SIGKILL)
+    assert client.pids() == []
