@@ -10,11 +10,11 @@ from harness.checkers.counterexample import Counterexample, explain
 from harness.checkers.settings import is_setting, keeps_settings
 from harness.checkers.transitions import illegal_paths
 from harness.history import History, Operation, OperationType
-from harness.history.faults import FaultWindow, injected_faults
+from harness.history.faults import injected_faults
 from harness.history.fields import task_of, whole
 from harness.history.figures import counted
-from harness.history.names import COPY
-from harness.history.promises import Loss, losses_of
+from harness.history.names import COPIED, COPY
+from harness.history.promises import restorations
 from harness.history.records import records
 from harness.history.runs import Run, runs
 
@@ -79,7 +79,7 @@ def budget_per_restoration(history: History) -> int:
     """
     return sum(
         run.finished and run.begun.time <= fault.until and _end(run) >= fault.start
-        for fault in _restorations(history)
+        for fault in restorations(history)
         for run in runs(history)
     )
 
@@ -88,14 +88,10 @@ def _end(run: Run) -> int:
     return run.begun.time if run.ended is None else run.ended.time
 
 
-def _restorations(history: History) -> list[FaultWindow]:
-    return [fault for fault in injected_faults(history) if Loss.DATABASE_RESTORED in losses_of(fault)]
-
-
 def _young(history: History) -> Set[int]:
     """The tasks that were recorded after a backup to which the record was set back: the backup does not have them."""
     copies, young = history.derive(_copies), set()
-    for fault in _restorations(history):
+    for fault in restorations(history):
         copy = copies.get(fault.number) if fault.number is not None else None
         held = set() if copy is None else {task_of(record) for record in records(copy).values()}
         young |= {
@@ -111,8 +107,12 @@ def _without_young(history: History) -> History:
 
 
 def _copies(history: History) -> Mapping[int, History]:
-    """By the number of the fault that took it, what a restored backup holds."""
-    found: dict[int, list[Operation]] = {}
+    """By the number of the fault that took it, what a restored backup holds: possibly nothing."""
+    found: dict[int, list[Operation]] = {
+        fault.number: []
+        for fault in injected_faults(history)
+        if fault.number is not None and fault.heal is not None and COPIED in fault.heal.value
+    }
     for op in history.where(COPY):
         found.setdefault(whole(op, "fault"), []).append(replace(op, f=str(op.value.get("of"))))
     return {number: History.of(operations) for number, operations in found.items()}
@@ -121,10 +121,10 @@ def _copies(history: History) -> Mapping[int, History]:
 def _missing(history: History, number: int, copy: History) -> Iterator[Counterexample]:
     """Tasks that were acknowledged before the backup began, and that no earlier restoration may have taken."""
     taken = next((fault for fault in injected_faults(history) if fault.number == number), None)
-    held = {task_of(record) for record in records(copy).values()}
+    known = {task_of(record) for record in records(copy).values()} | history.derive(_young)
     for op in history.where("enqueue", OperationType.OK):
         task = task_of(op)
-        if taken is not None and op.time < taken.start and task not in held | history.derive(_young):
+        if taken is not None and op.time < taken.start and task not in known:
             yield Counterexample(
                 kind="missing", task=task, why="there is no record of it, acknowledged before"
             )

@@ -21,23 +21,23 @@ def delays() -> Checker:
 
     Claims that the first run of each task with a `delay` begins no earlier than that many seconds after the client
     began to submit it, whatever faults there were. `late_p99` and `late_max` are figures without a bound: faults and a
-    full pool delay tasks further. UNKNOWN if no task had a delay, or if the clock of a server changed. Does not claim
-    anything about the pauses between attempts.
+    full pool delay tasks further. UNKNOWN if no task had a delay, if none of those began, or if a fault changed a
+    clock. Does not claim anything about the pauses between attempts.
     """
 
     def check(history: History) -> CheckResult:
         due = _due(history)
         if not due:
             return CheckResult(verdict=Verdict.UNKNOWN, summary="no task had a delay")
-        if any(fault.kind is InjectionKind.CLOCK for fault in injected_faults(history)):
-            summary = (
-                f"{counted(len(due), 'task')} had a delay, which is not judged: the clock of a server changed"
-            )
+        if _clock_changed(history):
+            summary = f"{counted(len(due), 'task')} had a delay, which is not judged: a fault changed a clock"
             return CheckResult(verdict=Verdict.UNKNOWN, summary=summary)
         first: dict[int, int] = {}
         for run in runs(history):
             if run.task in due:
                 first.setdefault(run.task, run.begun.time)
+        if not first:
+            return CheckResult(verdict=Verdict.UNKNOWN, summary=f"none of {len(due)} delayed tasks began")
         late = {task: seconds(time - due[task]) for task, time in first.items()}
         early = {task: -one for task, one in late.items() if one < -EARLY_SECONDS}
         examples = [
@@ -68,9 +68,12 @@ def delays() -> Checker:
 
 
 def recorded_delays(history: History) -> dict[str, Checker]:
-    """The checker, for a history with delayed tasks whose servers kept their clocks."""
-    judged = _due(history) and not any(one.kind is InjectionKind.CLOCK for one in injected_faults(history))
-    return {"delays": delays()} if judged else {}
+    """The checker, for a history with delayed tasks and without a fault that changed a clock."""
+    return {"delays": delays()} if _due(history) and not _clock_changed(history) else {}
+
+
+def _clock_changed(history: History) -> bool:
+    return any(fault.kind is InjectionKind.CLOCK for fault in injected_faults(history))
 
 
 def _due(history: History) -> dict[int, int]:

@@ -59,11 +59,8 @@ def evictions() -> Checker:
 
 
 def recorded_evictions(history: History) -> dict[str, Checker]:
-    """The checker, for a history with a fault that evicts."""
-    try:
-        return {EVICTIONS: evictions()} if _evicting(history) else {}
-    except ValueError:  # a fault that cannot be read: other checkers say so
-        return {}
+    """The checker, for a history with a fault that evicts; raises `ValueError` for a fault that cannot be read."""
+    return {EVICTIONS: evictions()} if _evicting(history) else {}
 
 
 def _evicting(history: History) -> list[FaultWindow]:

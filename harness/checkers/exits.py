@@ -32,12 +32,11 @@ def exits() -> Checker:
     """Every pool that ended without a kill ended with exit code 0, or with a promised one (`accepted_codes`).
 
     This holds for a pool that a fault or the end of the run stopped, and for one that ended by itself. None of its
-    workers records anything after that end (`late_records`). A pool that the
-    harness had to kill, since it did not end after SIGTERM, is a breach. Pools whose own process a fault killed are
-    not judged, nor are those that ended by themselves after a loss that the system does not promise to survive.
-    UNKNOWN if no other pool ended, if all breaches came after the run was cut short (`stopped_at`), or if this machine
-    was too slow for the pools that had to be killed. Does not claim that a pool ended in time: `shutdown` measures that
-    for pools that were stopped by a fault.
+    workers records anything after that end (`late_records`). A pool that the harness had to kill, since it did not end
+    after SIGTERM, is a breach. Pools whose own process a fault killed are not judged, nor are those that ended by
+    themselves after a loss that the system does not promise to survive. UNKNOWN if no other pool ended, if all breaches
+    came after the run was cut short (`stopped_at`), or if this machine was too slow for the pools that had to be
+    killed. Does not claim that a pool ended in time: `shutdown` measures that for pools that a fault stopped.
     """
 
     def check(history: History) -> CheckResult:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
@@ -47,8 +47,10 @@ def poison() -> Checker:
         most = bound + UNCHARGED
         found = account(history)
         buried = struck.keys() & found.errored - found.executed
-        spared = {task for task, times in struck.items() if task not in buried and times < most}
-        examples = [*_breaches(history, struck.keys() - buried - spared, most)]
+        alive = {task: struck[task] for task in sorted(struck.keys() - buried)}
+        too_few = [task for task, times in alive.items() if times < most]
+        spared = {task: times for task, times in alive.items() if times >= most}
+        examples = [*_spared(spared, found.executed)]
         examples += [
             Counterexample(
                 kind="neighbour", task=task, why="its record says error or canceled beside the poison"
@@ -68,10 +70,10 @@ def poison() -> Checker:
             f"{counted(len(buried), 'task')} of {len(struck)} dead-lettered after {sum(struck.values())} crashes, "
             f"{counted(neighbours, 'neighbour')} ended badly"
         )
-        if spared:
-            summary += f"; task {min(spared)} was struck {struck[min(spared)]} times, which may be too few"
+        if too_few:
+            summary += f"; task {too_few[0]} was struck {struck[too_few[0]]} times, which may be too few"
         return CheckResult(
-            verdict=Verdict.of(wrong=bool(examples), unsure=bool(spared)),
+            verdict=Verdict.of(wrong=bool(examples), unsure=bool(too_few)),
             summary=summary,
             figures={
                 "poisons": len(struck),
@@ -86,8 +88,8 @@ def poison() -> Checker:
     return check
 
 
-def _breaches(history: History, alive: frozenset[int] | set[int], most: int) -> Iterator[Counterexample]:
-    returned = account(history).executed
-    for task in sorted(alive):
+def _spared(spared: Mapping[int, int], returned: Set[int]) -> Iterator[Counterexample]:
+    """Tasks that are no dead letter, with how often their workers died of them."""
+    for task, times in spared.items():
         end = "a handler of it returned" if task in returned else "its record does not say error"
-        yield Counterexample(kind="spared", task=task, why=f"its workers died of it {most} times, and {end}")
+        yield Counterexample(kind="spared", task=task, why=f"its workers died of it {times} times, and {end}")

@@ -15,7 +15,9 @@ from harness.history import History, Operation
 from harness.history.activity_model import ActivityModel
 from harness.history.ending import open_end
 from harness.history.fields import optional_whole
-from harness.history.figures import counted
+from harness.history.figures import NANOSECONDS, counted
+from harness.history.lost_leases import lease_seconds
+from harness.history.promises import restorations
 from harness.history.records import Entry, logs, records, tasks
 from harness.history.runs import Run, runs
 from harness.history.statuses import FIRST, RUNNING
@@ -42,8 +44,9 @@ def protocol(*, attempts: bool = False) -> Checker:
     the one that the model counts. The record has the status and the fence of the last state, and its attempt, if the
     workers recorded theirs or `attempts` is set; no record is without a log. A counterexample is the first step of an
     activity that is forbidden, with the `state` before it. UNKNOWN without any log, and if the run ended too early
-    (`open_end`) and only records differ. Does not claim that an activity ended (`transitions`), and nothing about the
-    order of activities among each other.
+    (`open_end`) and only records differ. A run that began while the record was set back to a backup, or at most one
+    lease later, may lack its start. Does not claim that an activity ended (`transitions`), and nothing about the order
+    of activities among each other.
     """
 
     def check(history: History) -> CheckResult:
@@ -85,8 +88,9 @@ def protocol(*, attempts: bool = False) -> Checker:
 def _replayed(history: History, *, attempts: bool) -> Iterator[tuple[str, _Forbidden]]:
     """By activity, the first forbidden step."""
     began: dict[str, list[Run]] = {}
+    set_back = _set_back(history)
     for run in runs(history):
-        if run.fence is not None:
+        if run.fence is not None and not _lost_its_start(history, run, set_back):
             began.setdefault(run.subject, []).append(run)
     recorded = records(history)
     for subject, rows in logs(history).items():
@@ -96,6 +100,22 @@ def _replayed(history: History, *, attempts: bool) -> Iterator[tuple[str, _Forbi
     for subject in recorded.keys() - logs(history).keys():
         step = f"the record, {recorded[subject].value.get('status')}"
         yield subject, _Forbidden(step, "not enqueued", "it has no log", at_the_end=True)
+
+
+def _set_back(history: History) -> Sequence[tuple[int, int]]:
+    """The spans of time in which a start could be recorded that a restored backup lacks (nanoseconds)."""
+    margin = round(lease_seconds(history) * NANOSECONDS)
+    return [(fault.start, fault.until + margin) for fault in restorations(history)]
+
+
+def _lost_its_start(history: History, run: Run, set_back: Sequence[tuple[int, int]]) -> bool:
+    if not any(start <= run.begun.time <= end for start, end in set_back):
+        return False
+    return not _is_started(logs(history).get(run.subject, ()), run.fence)
+
+
+def _is_started(rows: Iterable[Entry], fence: int | None) -> bool:
+    return any(row.status == RUNNING and row.fence == fence for row in rows)
 
 
 def _first_forbidden(
@@ -123,7 +143,7 @@ def _first_forbidden(
 def _wrong_run(run: Run, rows: Iterable[Entry], states: Mapping[int, tuple[int, str]]) -> _Forbidden | None:
     """What is wrong with the beginning of a run; its state is that of the rows up to its fence."""
     fence, step = run.fence or 0, f"the run of {run.process} under fence {run.fence}"
-    if not any(row.status == RUNNING and row.fence == fence for row in rows):
+    if not _is_started(rows, fence):
         model = ActivityModel()
         for row in rows:
             if row.fence <= fence and (row.fence, row.n) != (0, 0):

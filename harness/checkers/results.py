@@ -25,8 +25,9 @@ def results() -> Checker:
 
     Claims: the result in a complete record is what the handler returned under the fence of that record. A record with
     any other status has none. Each `result` operation (a result that a caller can read elsewhere, as in the queue)
-    belongs to a complete activity and is the same. UNKNOWN if no run recorded what it returned. Does not claim that a
-    result can be read at all outside of the record: it may have expired.
+    belongs to a complete activity and is the same. UNKNOWN if no run recorded what it returned, or if neither a record
+    nor another place shows a result. Does not claim that a result can be read at all outside of the record: it may have
+    expired.
     """
 
     def check(history: History) -> CheckResult:
@@ -36,7 +37,12 @@ def results() -> Checker:
         recorded = records(history)
         shown = list(history.where(RESULT))
         examples = [*_of_records(recorded, returned), *_elsewhere(shown, recorded, returned)]
-        complete = sum(1 for one in recorded.values() if one.value.get("status") == COMPLETE)
+        showing = [one for one in recorded.values() if _RESULT in one.value]
+        if not showing and not shown:
+            return CheckResult(
+                verdict=Verdict.UNKNOWN, summary="neither a record nor another place shows a result"
+            )
+        complete = sum(1 for one in showing if one.value.get("status") == COMPLETE)
         summary = f"{counted(complete, 'record')} and {len(shown)} shown results, each of the accepted run"
         if examples:
             wrong, one = counted(len(examples), "result"), examples[0]

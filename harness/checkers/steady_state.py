@@ -68,8 +68,8 @@ def steady_state() -> Checker:
     `steady_within` (promised) after the last heal. A task that was due before the first fault and had neither started
     nor missed its time by then counts for nothing. INVALID if the share of prompt tasks after the faults is below
     `KEPT` of that before them, and so is the rate of returned handlers. UNKNOWN if the tasks that this machine slowed
-    down decide it, or if nothing was submitted. NOT ASKED without enough tasks to compare, and for a load of its own,
-    which is not the same at all times.
+    down decide it, or if nothing was submitted. NOT ASKED without enough tasks to compare, if no handler returned
+    before the first fault, and for a load of its own, which is not the same at all times.
     """
 
     def check(history: History) -> CheckResult:
@@ -143,6 +143,8 @@ def _not_compared(history: History, before: _Period, after: _Period) -> str | No
     if min(len(before.tasks), len(after.tasks)) < MINIMUM:
         found = f"{counted(len(before.tasks), 'task')} before and {len(after.tasks)} after the faults"
         return f"; {found}, at least {MINIMUM} of each can be compared"
+    if not before.rate:
+        return "; no handler returned before the faults, so the rates cannot be compared"
     return None
 
 

@@ -28,7 +28,7 @@ from harness.faults.base import Aim, FaultContext, PlannedFault
 from harness.faults.postgres_states import postgres_of, tables_locked
 from harness.faults.process import some_workers
 from harness.history import InjectionKind
-from harness.history.names import COPY
+from harness.history.names import COPIED, COPY
 from harness.history.promises import Loss
 
 _LONGEST_SECONDS = 60.0
@@ -59,7 +59,7 @@ class BackUp:
         environment = _servers(context)
         backup = _backed_up(environment, planned)
         with _restored(environment.endpoints, backup, planned) as copy:
-            _record_copy(context, planned, copy)
+            _record_copy(context, planned, aim, copy)
 
     def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Nothing to heal: the servers did not change."""
@@ -85,7 +85,7 @@ class RestoreBackup:
         environment = _servers(context)
         backup = _backed_up(environment, planned)
         with _restored(environment.endpoints, backup, planned) as copy:
-            _record_copy(context, planned, copy)
+            _record_copy(context, planned, aim, copy)
             time.sleep(self.seconds)
             with postgres_of(environment.endpoints) as record, postgres_of(copy) as source:
                 _set_back(record, source)
@@ -128,16 +128,21 @@ def _restored(endpoints: Endpoints, backup: Path, planned: PlannedFault) -> Iter
             postgres.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(database))
 
 
-def _record_copy(context: FaultContext, planned: PlannedFault, copy: Endpoints) -> None:
-    """Record what a restored backup holds, each operation as a `copy` with the number of the fault."""
+def _record_copy(context: FaultContext, planned: PlannedFault, aim: Aim, copy: Endpoints) -> None:
+    """Record what a restored backup holds, each operation as a `copy` with the number of the fault.
+
+    The operation of the heal says how many there were.
+    """
     stored = getattr(context.session, "stored", None)
     if stored is None or context.witness is None:
         raise GateError(
             "the target cannot read a copy of its store. Give its session a method `stored` with the URL of a database."
         )
+    aim.found[COPIED] = 0
     for operation in stored(copy.database_url):
         value = {"of": operation.f, "fault": planned.number, **operation.value}
         context.witness.append(replace(operation, f=COPY, value=value))
+        aim.found[COPIED] += 1
 
 
 def _set_back(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,13 @@ def read_export(paths: Iterable[Path]) -> History:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    try:
+        yield from _read(path)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path.name} is no file of CSV or of JSON lines in UTF-8 ({error})") from None
+
+
+def _read(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         first = file.readline()
         file.seek(0)
@@ -84,8 +92,8 @@ def _number(name: str, found: Any) -> int | None:
     if found is None or found == "":
         return None
     try:
-        return int(found)
-    except (TypeError, ValueError):
+        return int(str(found))
+    except ValueError:
         raise ValueError(f"its {name} is {found!r}; write a whole number") from None
 
 
@@ -93,6 +101,9 @@ def _seconds(found: Any) -> float | None:
     if found is None or found == "":
         return None
     try:
-        return float(found)
-    except (TypeError, ValueError):
-        raise ValueError(f"its at is {found!r}; write seconds since 1970") from None
+        seconds = float(str(found))
+    except ValueError:
+        seconds = math.nan
+    if not math.isfinite(seconds):
+        raise ValueError(f"its at is {found!r}; write seconds since 1970")
+    return seconds

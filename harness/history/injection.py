@@ -21,7 +21,7 @@ class InjectionKind(StrEnum):
     """What an injected fault does; `kind` in the value of the operation.
 
     Checkers distinguish KILL (the processes of `pids` are dead), STOP (a pool got SIGTERM) and all others, which leave
-    processes alive and may cost a worker its lease.
+    processes alive and may cost a worker its lease; a short PAUSE does not. A CLOCK that changed leaves delays open.
     """
 
     KILL = "kill"

@@ -78,7 +78,7 @@ def _lost_starts(history: History) -> Sequence[LostStart]:
 def _without_run(history: History, subject: str, began: Sequence[Run]) -> list[int]:
     """The fences that were started in the log, under which no run began and nothing ended."""
     rows = logs(history).get(subject, ())
-    if len(rows) == len(began) + 2:
+    if len(rows) == len(began) + 2 and rows[-1].status in TERMINAL:
         return []  # the usual case: each start is a run, beside the first and the last row
     seen = {run.fence for run in began}
     ended = {row.fence for row in rows if row.status in TERMINAL}

@@ -44,6 +44,9 @@ DEADLOCKS = "deadlocks"
 COPY = "copy"
 """The `f` of what a restored backup of the store holds: `of` is the `f` that it has in the store itself."""
 
+COPIED = "copied"
+"""The key of how many of those a fault recorded, in the operation of its heal: a backup may hold nothing."""
+
 LOAD = "load"
 """The `f` of the runner's operations that hold the load of the run, and how late its generator was."""
 

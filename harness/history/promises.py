@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Self, TypeVar
@@ -223,6 +223,11 @@ def losses_of(fault: FaultWindow) -> frozenset[Loss]:
     """What one fault took from the system; raises `ValueError` if it recorded a `loss` that is none."""
     loss = fault.injection.value.get("loss")
     return taken_by(fault.kind, None if loss is None else _member(Loss, "loss", loss))
+
+
+def restorations(history: History) -> Sequence[FaultWindow]:
+    """The faults that set the store's record back to a backup."""
+    return [fault for fault in injected_faults(history) if Loss.DATABASE_RESTORED in losses_of(fault)]
 
 
 def taken_by(kind: InjectionKind, loss: Loss | None) -> frozenset[Loss]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -148,21 +149,31 @@ def _judged(
     checkers: Mapping[str, Checker], history: History, target: Target | None
 ) -> Mapping[str, CheckResult]:
     own: Callable[[], Mapping[str, Checker]] = getattr(target, "checkers", dict)
-    every = {
-        **recorded_invariants(history),
-        **recorded_deadlocks(history),
-        **recorded_evictions(history),
-        **checker_of_load(history),
-        **recorded_budget(history),
-        **recorded_results(history),
-        **recorded_delays(history),
-        **recorded_charges(history),
-        **checkers,
-        **own(),
-    }
+    every = {**_recorded(history), **checkers, **own()}
     results = without_mistakes(as_promised(check_all(every, history), history), history)
     gaps = unreadable(history)
     return {name: result.doubted(f"since {gaps[0]}") for name, result in results.items()} if gaps else results
+
+
+def _recorded(history: History) -> dict[str, Checker]:
+    """The checkers of what the history holds. What cannot be read has none: other checkers read it too, and say so."""
+    found: dict[str, Checker] = {}
+    for checkers in _OF_WHAT_IS_RECORDED:
+        with suppress(ValueError):
+            found |= checkers(history)
+    return found
+
+
+_OF_WHAT_IS_RECORDED: tuple[Callable[[History], Mapping[str, Checker]], ...] = (
+    recorded_invariants,
+    recorded_deadlocks,
+    recorded_evictions,
+    checker_of_load,
+    recorded_budget,
+    recorded_results,
+    recorded_delays,
+    recorded_charges,
+)
 
 
 def _listed(names: list[str]) -> str:

@@ -21,6 +21,7 @@ _EVIDENCE = {
     "witnesses": "queue",
     "causality": "run",
     "availability": "enqueue",
+    "steady": "enqueue",
     "duplicates": "run",
 }
 """By checker, an operation without which it has nothing to judge."""

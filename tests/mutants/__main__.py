@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def judge(mutant: Mutant, means: str) -> str:
-    """`detected`, `survived` or `timed out`; raises for a process that ended otherwise."""
+    """`detected`, `survived` or `timed out`; a process that ends otherwise, as by a signal, has detected it."""
     command = [sys.executable, "-m", "tests.mutants.one", means]
     try:
         done = subprocess.run(
@@ -63,7 +63,7 @@ def judge(mutant: Mutant, means: str) -> str:
         )
     except subprocess.TimeoutExpired:
         return "timed out"
-    return OUTCOMES.get(done.returncode, "detected")  # a crash of the means shows it too
+    return OUTCOMES.get(done.returncode, "detected")
 
 
 def scores(judged: Iterable[Mapping[str, str]]) -> list[str]:

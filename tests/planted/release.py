@@ -62,6 +62,10 @@ NOT_BY: Mapping[str, str] = MappingProxyType(
         "error-before-retry": "no task of these scenarios fails and is tried again",
         "release-burns-a-retry": "it shows if a task is stopped more often than it may crash",
         "cancel-overwrites-complete": "no client of these scenarios cancels tasks",
+        "refused-result-is-read": "a worker that resumes stops the handlers whose leases it lost, before they return",
+        "refused-start-runs": "no client of these scenarios cancels tasks",
+        "retry-not-charged": "no task of these scenarios fails and is tried again",
+        "delay-in-whole-seconds": "no task of these scenarios is delayed",
     }
 )
 

@@ -62,6 +62,11 @@ def test_runs_that_do_not_say_what_they_return_show_nothing() -> None:
     assert recorded_results(history) == {}
 
 
+def test_results_that_nothing_shows_are_not_judged() -> None:
+    for history in (two_runs().history, record(two_runs()).history):
+        assert results()(history).verdict is Verdict.UNKNOWN
+
+
 def delayed(begins: float, *, again: bool = False) -> HistoryBuilder:
     builder = HistoryBuilder().at(1).op("client", INVOKE, "enqueue", task=1, delay=0.5)
     if again:  # the reply was lost: the first request counts
@@ -93,6 +98,12 @@ def test_a_clock_that_changed_leaves_delays_open() -> None:
     assert recorded_delays(history) == {}
     assert recorded_delays(delayed(1.1).history).keys() == {"delays"}
     assert delays()(HistoryBuilder().enqueued(1).ran(1, by=12).history).verdict is Verdict.UNKNOWN
+
+
+def test_delayed_tasks_that_never_began_show_nothing() -> None:
+    builder = HistoryBuilder().op("client", INVOKE, "enqueue", task=1, delay=0.5).enqueued(2).ran(2, by=12)
+    result = delays()(builder.history)
+    assert (result.verdict, result.summary) == (Verdict.UNKNOWN, "none of 1 delayed tasks began")
 
 
 def failed_once(status: str = "queued") -> HistoryBuilder:

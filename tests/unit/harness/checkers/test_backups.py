@@ -16,7 +16,7 @@ from tests.support.histories import HistoryBuilder
 WHOLE = HistoryBuilder().logged(1, ("queued", 0, 0), ("running", 3, 0)).recorded(1, status="running", fence=3)
 
 
-def backed_up(held: HistoryBuilder, *, loss: Loss | None = None) -> HistoryBuilder:
+def backed_up(held: HistoryBuilder, *, loss: Loss | None = None, **found: Any) -> HistoryBuilder:
     """Task 1 is acknowledged, fault 1 takes a backup that holds this, and task 2 is acknowledged meanwhile."""
     taken: dict[str, Any] = {} if loss is None else {"loss": loss}
     built = HistoryBuilder().enqueued(1).injected("back-up", InjectionKind.DATA_LOSS, **taken)
@@ -25,7 +25,7 @@ def backed_up(held: HistoryBuilder, *, loss: Loss | None = None) -> HistoryBuild
             replace(op, f="copy", value={"of": op.f, "fault": 1, **op.value}, time=built.now)
         )
     built.enqueued(2)
-    built.op("nemesis", built.operations[0].type, "back-up", fault=1, phase="heal")
+    built.op("nemesis", built.operations[0].type, "back-up", fault=1, phase="heal", **found)
     return built
 
 
@@ -52,6 +52,12 @@ def test_a_backup_that_is_not_whole_is_invalid(held: HistoryBuilder, kinds: set[
     found = backups()(backed_up(held).history)
     assert found.verdict is Verdict.INVALID
     assert {example["kind"] for example in found.counterexamples} == kinds
+
+
+def test_a_backup_that_holds_nothing_lacks_what_was_acknowledged() -> None:
+    found = backups()(backed_up(HistoryBuilder(), copied=0).history)
+    assert found.verdict is Verdict.INVALID
+    assert [(example["kind"], example["task"]) for example in found.counterexamples] == [("missing", 1)]
 
 
 def test_without_a_backup_nothing_is_decided() -> None:

@@ -11,6 +11,7 @@ from harness.checkers import shutdown, standard
 from harness.checkers.asked import as_promised
 from harness.checkers.base import CheckResult, Verdict, check_all
 from harness.history import InjectionKind
+from harness.history.lost_starts import lost_starts
 from harness.history.promises import Loss, Promises, SigtermPromise
 from tests.support.histories import FAIL, INFO, OK, HistoryBuilder
 
@@ -205,6 +206,12 @@ def killed_before_its_handler(*, again: float | None, after: float = 1.0) -> His
 def test_a_task_killed_between_its_start_and_its_handler_counts_as_interrupted() -> None:
     assert "2 runs interrupted" in only(killed_before_its_handler(again=101.0), "recovery")
     assert not judged(killed_before_its_handler(again=6.0))
+
+
+def test_a_start_that_was_cut_off_counts_also_if_it_is_the_last_row_of_its_log() -> None:
+    builder = begun(1).at(1).ran(1, by=12).killed(12).killed(13)
+    history = builder.logged(1, *AGAIN[:2], ("running", 2, 0)).history
+    assert [(one.run.fence, one.again) for one in lost_starts(history)] == [(2, None)]
 
 
 def test_a_start_that_was_lost_otherwise_is_no_interruption_by_a_kill() -> None:

@@ -6,7 +6,9 @@ import pytest
 
 from harness.checkers import protocol
 from harness.checkers.base import CheckResult, Verdict
-from tests.support.histories import INVOKE, OK, HistoryBuilder, completed
+from harness.history import InjectionKind
+from harness.history.promises import Loss, Promises
+from tests.support.histories import INFO, INVOKE, OK, HistoryBuilder, completed
 
 Row = tuple[str, int, int] | tuple[str, int, int, int]
 QUEUED: Row = ("queued", 0, 0)
@@ -141,6 +143,25 @@ def test_a_run_that_was_cut_short_may_have_an_older_record() -> None:
     assert protocol()(builder.broke_down("a server ended").history).verdict is Verdict.UNKNOWN
     builder.logged(2, QUEUED, ("complete", 0, 1))
     assert protocol()(builder.history).verdict is Verdict.INVALID
+
+
+@pytest.mark.parametrize(
+    ("loss", "begins", "verdict"),
+    [
+        (Loss.DATABASE_RESTORED, 1.5, Verdict.VALID),  # after the backup, and before the restoration
+        (Loss.DATABASE_RESTORED, 3.0, Verdict.VALID),  # its start was recorded before the restoration
+        (Loss.DATABASE_RESTORED, 0.5, Verdict.INVALID),  # before the backup
+        (Loss.DATABASE_RESTORED, 9.0, Verdict.INVALID),
+        (Loss.DATABASE_FROZEN, 1.5, Verdict.INVALID),
+    ],
+)
+def test_a_restored_backup_may_lack_the_start_of_a_run(loss: Loss, begins: float, verdict: Verdict) -> None:
+    builder = HistoryBuilder().promised(Promises(takes_over_after=4.0)).enqueued(1)
+    builder.at(1).injected("restore-backup", InjectionKind.DATA_LOSS, loss=loss)
+    builder.at(2).op("nemesis", INFO, "restore-backup", fault=1, phase="heal")
+    builder.at(begins).began(1, by=12).at(20).ended(1, by=12, outcome=INFO).ran(1, by=13, fence=2)
+    builder.logged(1, QUEUED, ("running", 2, 0), ("complete", 2, 1))
+    assert protocol()(builder.history).verdict is verdict
 
 
 def test_a_store_without_a_log_shows_nothing() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from harness.checkers import steady_state
 from harness.checkers.asked import as_promised
 from harness.checkers.base import Verdict
 from harness.history.promises import Promises
-from tests.support.histories import INFO, HistoryBuilder
+from tests.support.histories import INFO, OK, HistoryBuilder
 
 HEALED = 12.0
 """The fault is active from 10 s to here."""
@@ -81,6 +83,19 @@ def test_late_tasks_that_the_machine_explains_are_not_judged() -> None:
 )
 def test_what_cannot_be_compared_is_not_asked(built: HistoryBuilder) -> None:
     assert verdict_of(built) is Verdict.NOT_ASKED
+
+
+def test_without_a_handler_that_returned_before_the_faults_there_is_no_rate_to_keep() -> None:
+    """The tasks before the faults take longer than the time until the first one, and none starts after them."""
+    built = served()
+    built.operations = [
+        replace(op, time=op.time + round(11e9)) if op.f == "run" and op.type is OK else op
+        for op in built.operations
+        if op.f != "run" or op.value["task"] < 100
+    ]
+    found = steady_state()(built.history)
+    assert found.verdict is Verdict.NOT_ASKED
+    assert "no handler returned before the faults" in found.summary
 
 
 def test_the_promised_time_counts_and_a_system_without_it_is_not_asked() -> None:

@@ -81,13 +81,17 @@ def test_the_first_step_that_the_model_forbids_is_named(
         ("name\nx\n", "row 2: it has no id and no status and no attempt and no fence"),
         ('{"id": "a"\n', "row 1: is not JSON"),
         ('{"activity_id": "a", "fence": 0, "n": 0, "status": "queued", "at": "now"}\n', "its at is 'now'"),
+        ("activity_id,fence,n,status,at\na,0,0,queued,Infinity\n", "its at is 'Infinity'"),
+        ('{"activity_id": "a", "fence": 1.5, "n": 0, "status": "queued"}\n', "its fence is 1.5"),
+        (f"id,status,attempt,fence,x\na,queued,0,0,{'x' * 200_000}\n", "wrong.csv is no file of CSV"),
+        ("id,status,attempt,fence\n\udcff,queued,0,0\n", "wrong.csv is no file of CSV"),
     ],
 )
 def test_a_file_that_is_no_export_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, words: str
 ) -> None:
     path = tmp_path / "wrong.csv"
-    path.write_text(text, "utf-8")
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
     assert cli.main(["check", "--export", str(path)]) == 64
     assert words in capsys.readouterr().err
 
