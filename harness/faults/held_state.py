@@ -93,8 +93,8 @@ class HoldState:
         """Hold the state; raises `HarnessError` if the run has no servers, or as the state does."""
         if context.environment is None:
             raise HarnessError("This run has no servers. Run it on a backend.")
-        ask = context.queued_tasks if self.kind is InjectionKind.DATA_LOSS else None
-        tasks = None if ask is None else LostTasks(ask)
+        ask = getattr(context.session, "queued_tasks", None)
+        tasks = LostTasks(ask) if ask is not None and self.kind is InjectionKind.DATA_LOSS else None
         with self.state.held(context.environment.endpoints) as seen:
             if tasks is None:
                 time.sleep(self.seconds)

@@ -145,7 +145,6 @@ def open_context(
             environment=environment,
             promises=promises,
             proxies=proxies,
-            queued_tasks=getattr(session, "queued_tasks", None),
             producers=produced,
             endpoint=served,
             session=session,

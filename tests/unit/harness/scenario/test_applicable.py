@@ -38,7 +38,7 @@ OF_REDIS = {
 }
 OF_POSTGRES = {
     *("stall-postgres", "restart-postgres", "terminate-backends", "exhaust-connections", "lock-tables"),
-    *("read-only-postgres", "cancel-statements", "terminate-storm"),
+    *("read-only-postgres", "cancel-statements", "terminate-storm", "backup-and-restore-under-load"),
 }
 OF_HANDLERS = {"handler-exits", "handler-blocks", "kill-forked-worker", "exhaust-memory"}
 NODE = str(Path(__file__).parents[3] / "data" / "node_adapter")
