@@ -131,14 +131,14 @@ def striking(strike: Callable[[], int], none_struck: str) -> Iterator[None]:
 
 @contextmanager
 def repeated(action: Callable[[], object]) -> Iterator[None]:
-    """Call `action` again and again, with a pause, until the context ends; then raises what the action has raised."""
+    """Call `action` once or more, with a pause, until the context ends; then raises what the action has raised."""
     stop, failures = threading.Event(), []
 
     def run() -> None:
         try:
-            while not stop.is_set():
+            action()
+            while not stop.wait(_PAUSE_SECONDS):
                 action()
-                stop.wait(_PAUSE_SECONDS)
         except Exception as error:  # noqa: BLE001 - raised again below, in the thread of the context
             failures.append(error)
 
