@@ -198,7 +198,7 @@ def _divided(
     if len(left_out) == len(chosen):
         first, why = left_out[0]
         raise UsageError(
-            f"None of the scenarios can strike {target.name}: {first.name} {why}. Choose others, or correct `needs`."
+            f"No scenario can run on {target.name}: {first.name} {why}. Choose others, or correct what is missing."
         )
     return tuple(one for one, why in whys if why is None), left_out
 
