@@ -144,12 +144,13 @@ class PostgresWithStandby(ServerGroup):
                 "A frozen primary of Postgres would accept writes again beside the promoted one. Leave `frozen` out."
             )
         lost, standby = self._primary, self._standby
+        # From here on the standby has to be copied again, however far this comes.
+        self._is_alone = True
         if lag:
             lost.set("synchronous_standby_names", _NO_STANDBY)
             standby.set("primary_conninfo", "")
             self.wait_for("the standby receives nothing", lambda: not self._states())
             time.sleep(lag)
-        self._is_alone = True
         lost.kill()
         standby.set("synchronous_standby_names", _NO_STANDBY)
         standby.ask_for("SELECT pg_promote()")

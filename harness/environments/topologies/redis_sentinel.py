@@ -129,12 +129,13 @@ class RedisBehindSentinels(ServerGroup):
         if lag and frozen:
             raise UsageError("The replicas of a frozen primary do not lag. Leave `lag` or `frozen` out.")
         lost = self.wait_for("all Sentinels name one primary", self._primary)
+        # From here on it has to come back, however far this comes.
+        self._lost, self._is_frozen = lost, frozen
         if lag:
             with _connected(lost) as asked:
                 asked.call("ACL", "SETUSER", "default", *_NO_REPLICAS)
                 asked.call("CLIENT", "KILL", "TYPE", "REPLICA")
             time.sleep(lag)
-        self._lost, self._is_frozen = lost, frozen
         if frozen:
             lost.pause()
         else:
