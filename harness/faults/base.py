@@ -49,7 +49,7 @@ class FaultContext:
 class Aim:
     """The victims of one injection: processes and their pool. `value` adds fields to the recorded operation.
 
-    `found` is what the injection itself adds: what it saw of its effect. The operation of the heal has it too.
+    `found` is what the injection itself adds: what it saw of its effect. The operations after it have it too.
     """
 
     pids: tuple[int, ...]

@@ -1,7 +1,8 @@
 """A fault that holds a server in a state for some seconds: full, busy, read-only, locked, without free connections.
 
-The states are in `redis_states` and `postgres_states`. Each one is a context manager that ends its state also after an
-error. If the harness itself dies, no state outlives its servers: the embedded ones and the containers end with it.
+The states are in `redis_states`, `postgres_states` and `deadlock_storm`. Each one is a context manager that ends its
+state also after an error. If the harness itself dies, no state outlives its servers: the embedded ones and the
+containers end with it.
 """
 
 from __future__ import annotations
