@@ -88,7 +88,7 @@ def _cannot(fault: Any, found: Target) -> bool:
     [
         ("restart-postgres", "rq", "restart-postgres strikes postgres, and rq needs redis"),
         ("lose-reply", NODE, "lose-reply strikes redis and postgres, and node-files needs no service"),
-        ("handler-exits", NODE, "handler-exits lets a handler exit, which `actions` of node-files"),
+        ("handler-exits", NODE, "handler-exits asks handlers for exit, which `actions` of node-files"),
     ],
 )
 def test_one_that_is_named_is_refused(name: str, target: str, sentence: str) -> None:
