@@ -226,7 +226,7 @@ def _watching(
 
 def _watched(target: Target, queue: str) -> Target:
     # Here, because it imports the reference, which the harness does not need.
-    from harness.testing.watched import watched
+    from harness.targets.agentexec_watch import watched
 
     require_reference("--watch")
     return watched(target, queue)

@@ -21,7 +21,7 @@ from harness.checkers.base import Checker, CheckResult, Verdict, check_all
 from harness.checkers.causality import causality
 from harness.checkers.delivery import account
 from harness.checkers.recovery import DEFAULT_P99
-from harness.crashpoints.points import CrashRow, CrashStrike
+from harness.crashpoints.points import LOSSES, CrashRow, CrashStrike
 from harness.history import History, Operation, OperationType
 from harness.history.faults import killed_workers
 from harness.history.fields import task_of
@@ -131,10 +131,8 @@ def judged(record: StrikeRecord, history: History) -> CrashRow:
 def _bound(history: History) -> float:
     """Seconds after which a task has to begin again: as promised, and the time in which its only worker is replaced."""
     made = promises(history)
-    return (
-        max([DEFAULT_P99] if made is None else made.recovers_within.values(), default=DEFAULT_P99)
-        + _START_SECONDS
-    )
+    promised = 0.0 if made is None else made.recovery_after(LOSSES)
+    return (promised or DEFAULT_P99) + _START_SECONDS
 
 
 def _without_unrecorded_ends(history: History) -> History:

@@ -18,6 +18,18 @@ PRODUCER, WORKER = "producer", "worker"
 ROLES = (PRODUCER, WORKER)
 """The two sides of a queue; each has one wire to each server."""
 
+LOSSES = frozenset(
+    {
+        Loss.WORKER_KILLED,
+        Loss.POOL_KILLED,
+        Loss.PRODUCER_KILLED,
+        Loss.REPLY_LOST,
+        Loss.BROKER_DISCONNECTS,
+        Loss.BACKENDS_TERMINATED,
+    }
+)
+"""What strikes take: how long a target needs after other losses does not matter here."""
+
 _SEPARATOR = "|"
 
 

@@ -14,7 +14,7 @@ from harness.crashpoints.judging import StrikeRecord, history_of, judged
 from harness.crashpoints.lane import StrikeLane, kill
 from harness.crashpoints.lives import LIVES, Life, Meanwhile, gate_of
 from harness.crashpoints.living import AFTER_SECONDS, live, nothing, patience
-from harness.crashpoints.points import PRODUCER, CrashKind, CrashRow, CrashStrike, Point, stable_name
+from harness.crashpoints.points import LOSSES, PRODUCER, CrashKind, CrashRow, CrashStrike, Point, stable_name
 from harness.history import History, Operation, OperationType
 from harness.history.injection import HEAL, INJECT
 from harness.history.names import DRAIN, MACHINE, RUNNER
@@ -95,13 +95,12 @@ class Striker:
     @property
     def _is_slow(self) -> bool:
         """Whether the target promises to recover later than the lane waits after each strike."""
-        return max(self.lane.promises.recovers_within.values(), default=0.0) > patience(self.lane)
+        return self.lane.promises.recovery_after(LOSSES) > patience(self.lane)
 
     @property
     def reserve(self) -> float:
         """Seconds that the tasks of a slow target need after the last strike."""
-        longest = max(self.lane.promises.recovers_within.values(), default=0.0)
-        return longest + patience(self.lane) if self._is_slow else 0.0
+        return self.lane.promises.recovery_after(LOSSES) + patience(self.lane) if self._is_slow else 0.0
 
     def _attempt(self, crash: CrashStrike, life: Life, *, patient: bool) -> StrikeRecord | None:
         """Strike one life; None if the command did not occur. A `patient` life waits for it in its handler."""

@@ -23,10 +23,10 @@ def with_faults(scenario: Scenario, number: int) -> Scenario:
     own = len(scenario.faults)
     if number == own:
         return scenario
-    if number < 1 or not own:
-        raise UsageError(
-            f"{scenario.name} cannot have {counted(number, 'fault')}. Give a number of 1 or more."
-        )
+    if not own:
+        raise UsageError(f"{scenario.name} injects nothing. Choose another scenario for faults.")
+    if number < 1:
+        raise UsageError(f"{scenario.name} cannot have {number} faults. Give a number of 1 or more.")
     if len(set(scenario.pool.versions)) > 1:
         raise UsageError(
             f"{scenario.name} deploys another version with each of its {counted(own, 'fault')}. "

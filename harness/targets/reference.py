@@ -6,6 +6,7 @@ the other. The harness itself needs neither: only the target `agentexec` and the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from importlib.util import find_spec
@@ -77,6 +78,9 @@ def _place() -> Path | None:
 def _owners(place: Path) -> Iterator[metadata.Distribution]:
     """The installed distributions that have files at the place."""
     for distribution in metadata.distributions():
-        tops = {file.parts[0] for file in distribution.files or ()} & {PACKAGE, f"{PACKAGE}.py"}
+        # A path for each file of all distributions would take a quarter of a second.
+        record = distribution.read_text("RECORD")
+        files = record.splitlines() if record is not None else map(str, distribution.files or ())
+        tops = {re.split("[/,]", file, maxsplit=1)[0] for file in files} & {PACKAGE, f"{PACKAGE}.py"}
         if any(Path(str(distribution.locate_file(top))).resolve() == place for top in tops):
             yield distribution

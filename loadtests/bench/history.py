@@ -33,6 +33,8 @@ AT_ONCE = 8
 KILLED_EVERY = 100
 # Nanoseconds from one operation to the next.
 TICK = 100_000
+# Operations after the last fault.
+LAST = 300
 
 
 def judge(environment: BenchEnvironment, repeats: int) -> list[BenchResult]:
@@ -81,11 +83,23 @@ class _Writer:
 def made(size: int) -> Iterator[Operation]:
     """A run without breaches, of at least `size` operations.
 
-    `AT_ONCE` tasks run at a time, and kills interrupt some groups. At the end a pool gets SIGTERM and
-    the queue is empty.
+    `AT_ONCE` tasks run at a time, and kills interrupt some groups. Before the last tasks, a pool that has none gets
+    SIGTERM, and at the end the queue is empty.
     """
-    op, group = _Writer(), 0
+    op, group, stopped = _Writer(), 0, False
     while op.written < size:
+        if not stopped and op.written > size - LAST:
+            stop = {
+                "fault": 0,
+                "phase": INJECT,
+                "kind": InjectionKind.STOP,
+                "pids": [1],
+                "pool": "pool-2",
+                "pid": 2,
+            }
+            yield op(NEMESIS, OperationType.INFO, "sigterm", **stop)
+            yield op("pool-2", OperationType.INFO, "exit", pid=2, code=0)
+            stopped = True
         tasks = [group * AT_ONCE + slot for slot in range(AT_ONCE)]
         fences = [2 * group + 2, 2 * group + 3] if group % KILLED_EVERY == 1 else [2 * group + 2]
         pid = 1000 + group // KILLED_EVERY
@@ -99,15 +113,13 @@ def made(size: int) -> Iterator[Operation]:
         for task in tasks:
             yield from _stored(op, task, fences)
         group += 1
-    stop = {"fault": 0, "phase": INJECT, "kind": InjectionKind.STOP, "pids": [1], "pool": "pool-1", "pid": 2}
-    yield op(NEMESIS, OperationType.INFO, "sigterm", **stop)
-    yield op("pool-1", OperationType.INFO, "exit", pid=2, code=0)
     empty = dict.fromkeys(("ready", "leased", "scheduled", "parked", "dead", "known"), 0)
     yield op("redis", OperationType.INFO, "queue", **empty, held=[])
 
 
 def _run(task: int, fence: int, pid: int) -> dict[str, Any]:
-    run = {"task": task, "activity": _activity(task), "attempt": 1, "fence": fence, "pid": pid}
+    attempt = fence - 2 * (task // AT_ONCE) - 1
+    run = {"task": task, "activity": _activity(task), "attempt": attempt, "fence": fence, "pid": pid}
     return run | {"lock": f"key-{task % AT_ONCE}"} if task % 4 < 2 else run
 
 
@@ -139,7 +151,13 @@ def _stored(op: _Writer, task: int, fences: list[int]) -> Iterator[Operation]:
         row = {"fence": fence, "n": n, "status": status, "percentage": percentage, "at": 1.5e9}
         yield op("postgres", OperationType.INFO, "transition", **known, **row)
     yield op(
-        "postgres", OperationType.INFO, "record", **known, status="complete", attempt=1, fence=fences[-1]
+        "postgres",
+        OperationType.INFO,
+        "record",
+        **known,
+        status="complete",
+        attempt=len(fences),
+        fence=fences[-1],
     )
 
 
