@@ -27,7 +27,7 @@ SCENARIO = Scenario(
         KillProducer(service=service, moment=moment, at=0.05 + number / 10)
         for number, (service, moment) in enumerate(_MOMENTS * 2)
     ),
-    # A target that uses one of the two servers is struck there.
+    # The last ones may begin when all tasks are submitted.
     checkers=standard(recovery_p99=None, minimum_faults=4),
     pool=PoolNeeds(workers=2, concurrency=4, lease=5.0),
     producers=2,

@@ -175,7 +175,7 @@ def unasked(results: Mapping[str, CheckResult]) -> str | None:
 
 
 def left_out(why: str) -> CheckResult:
-    """The only result of a scenario that is not run, because its faults cannot strike the target."""
+    """The only result of a scenario that is left out, with the reason, as in `strikes redis, and x needs postgres`."""
     return CheckResult(verdict=Verdict.NOT_ASKED, summary=f"left out, it {why}")
 
 

@@ -198,7 +198,7 @@ def _divided(
     if len(left_out) == len(chosen):
         first, why = left_out[0]
         raise UsageError(
-            f"None of the scenarios can strike {target.name}: {first.name} {why}. Choose others, or correct `needs`."
+            f"No scenario can run on {target.name}: {first.name} {why}. Choose others, or correct what is missing."
         )
     return tuple(one for one, why in whys if why is None), left_out
 
@@ -225,10 +225,10 @@ def _watching(
 
 
 def _watched(target: Target, queue: str) -> Target:
-    # Here, because it imports the reference, which the harness does not need.
-    from harness.targets.agentexec_watch import watched
-
     require_reference("--watch")
+    # Here, because it imports the reference, which the harness does not need.
+    from harness.testing.watched import watched
+
     return watched(target, queue)
 
 

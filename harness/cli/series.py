@@ -88,7 +88,7 @@ class ScenarioSeries:
     def results(self) -> list[ScenarioRun]:
         """The result of each scenario in the order of the request; one that was not run has an error and is UNKNOWN.
 
-        Those that cannot strike the target come last and are skipped.
+        Those that are left out come last and are skipped.
         """
         found = {run.scenario: run for run in self.runs}
         skipped = [

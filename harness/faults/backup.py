@@ -20,11 +20,12 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from harness.environments.base import Endpoints, Environment
+from harness.environments.base import Endpoints, Environment, Service
 from harness.environments.local_postgres import client_program
 from harness.environments.urls import plain_url
-from harness.errors import GateError, HarnessError, UsageError
+from harness.errors import HarnessError, UsageError
 from harness.faults.base import Aim, FaultContext, PlannedFault
+from harness.faults.chores import duty
 from harness.faults.postgres_states import postgres_of, tables_locked
 from harness.faults.process import some_workers
 from harness.history import InjectionKind
@@ -49,6 +50,7 @@ class BackUp:
     gated: bool = False
     name: str = "back-up"
     kind: InjectionKind = InjectionKind.OTHER
+    service: Service = "postgres"
 
     def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
         """No process; the operation names the oldest running pool."""
@@ -56,10 +58,8 @@ class BackUp:
 
     def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Take the backup and read it; raises `GateError` if the session has no `stored`."""
-        environment = _servers(context)
-        backup = _backed_up(environment, planned)
-        with _restored(environment.endpoints, backup, planned) as copy:
-            _record_copy(context, planned, aim, copy)
+        with _recorded_copy(context, planned, aim):
+            return
 
     def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Nothing to heal: the servers did not change."""
@@ -75,19 +75,17 @@ class RestoreBackup:
     name: str = "restore-backup"
     kind: InjectionKind = InjectionKind.DATA_LOSS
     loss: Loss = Loss.DATABASE_RESTORED
+    service: Service = "postgres"
 
     def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
         """No process; the operation names the oldest running pool."""
         return Aim(pids=(), pool=some_workers(context)[0], value={"seconds": self.seconds})
 
     def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
-        """Take the backup, wait, and replace the rows of all tables in one transaction."""
-        environment = _servers(context)
-        backup = _backed_up(environment, planned)
-        with _restored(environment.endpoints, backup, planned) as copy:
-            _record_copy(context, planned, aim, copy)
+        """Take the backup, wait, and replace the rows of all tables in one transaction; raises as `BackUp`."""
+        with _recorded_copy(context, planned, aim) as copy:
             time.sleep(self.seconds)
-            with postgres_of(environment.endpoints) as record, postgres_of(copy) as source:
+            with postgres_of(_servers(context).endpoints) as record, postgres_of(copy) as source:
                 _set_back(record, source)
 
     def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
@@ -100,6 +98,27 @@ def _servers(context: FaultContext) -> Environment:
             "This fault backs Postgres up, which this run does not have. Run it on a backend with one."
         )
     return context.environment
+
+
+@contextmanager
+def _recorded_copy(context: FaultContext, planned: PlannedFault, aim: Aim) -> Iterator[Endpoints]:
+    """A backup in a database of its own; what it holds is recorded, each operation with the number of the fault.
+
+    The operation of the heal says how many there were.
+    """
+    stored = duty(
+        context, "stored", "returns the operations of a copy of its store, by the URL of a database"
+    )
+    environment, witness = _servers(context), context.witness
+    assert witness is not None, "the run has a session"
+    backup = _backed_up(environment, planned)
+    with _restored(environment.endpoints, backup, planned) as copy:
+        aim.found[COPIED] = 0
+        for operation in stored(copy.database_url):
+            value = {"of": operation.f, "fault": planned.number, **operation.value}
+            witness.append(replace(operation, f=COPY, value=value))
+            aim.found[COPIED] += 1
+        yield copy
 
 
 def _backed_up(environment: Environment, planned: PlannedFault) -> Path:
@@ -128,23 +147,6 @@ def _restored(endpoints: Endpoints, backup: Path, planned: PlannedFault) -> Iter
             postgres.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(database))
 
 
-def _record_copy(context: FaultContext, planned: PlannedFault, aim: Aim, copy: Endpoints) -> None:
-    """Record what a restored backup holds, each operation as a `copy` with the number of the fault.
-
-    The operation of the heal says how many there were.
-    """
-    stored = getattr(context.session, "stored", None)
-    if stored is None or context.witness is None:
-        raise GateError(
-            "the target cannot read a copy of its store. Give its session a method `stored` with the URL of a database."
-        )
-    aim.found[COPIED] = 0
-    for operation in stored(copy.database_url):
-        value = {"of": operation.f, "fault": planned.number, **operation.value}
-        context.witness.append(replace(operation, f=COPY, value=value))
-        aim.found[COPIED] += 1
-
-
 def _set_back(
     record: psycopg.Connection[tuple[Any, ...]], source: psycopg.Connection[tuple[Any, ...]]
 ) -> None:
@@ -167,17 +169,22 @@ def _run(program: str, endpoints: Endpoints, *arguments: str) -> None:
     login = {
         variable: str(given[name]) for name, variable in _VARIABLES.items() if given.get(name) is not None
     }
-    done = subprocess.run(
-        [str(client_program(program)), "--no-password", *arguments],
-        env={**os.environ, **login},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        timeout=_LONGEST_SECONDS,
-        check=False,
-        start_new_session=True,
-    )
+    try:
+        done = subprocess.run(
+            [str(client_program(program)), "--no-password", *arguments],
+            env={**os.environ, **login},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_LONGEST_SECONDS,
+            check=False,
+            start_new_session=True,
+        )
+    except subprocess.TimeoutExpired:
+        raise HarnessError(
+            f"{program} did not end within {_LONGEST_SECONDS:g} s. See the log of Postgres."
+        ) from None
     if done.returncode != 0:
         lines = (done.stderr or done.stdout).strip().splitlines() or ["it wrote nothing"]
         raise HarnessError(

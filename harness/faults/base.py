@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -27,7 +27,6 @@ class FaultContext:
 
     `patience` is how many seconds a fault waits for its victim, and how long its heal waits until the target recovers.
     `promises` are those of the target.
-    `queued_tasks` gives each unfinished task of the target and whether its queue has it; None if the target cannot say.
     `proxies` are those between the target and its servers, by service; the scenario names these in `proxied`.
     `producers` are processes that submit the tasks, if the scenario asks for them and the target can have them.
     `endpoint` is the LLM endpoint that the handlers call, if the scenario has one.
@@ -40,7 +39,6 @@ class FaultContext:
     environment: Environment | None = None
     promises: Promises = field(default_factory=Promises)
     proxies: Mapping[str, Wire] = field(default_factory=dict)
-    queued_tasks: Callable[[], Mapping[str, bool]] | None = None
     producers: ProducerProcesses | None = None
     endpoint: Endpoint | None = None
     session: TargetSession | None = None
@@ -51,7 +49,7 @@ class FaultContext:
 class Aim:
     """The victims of one injection: processes and their pool. `value` adds fields to the recorded operation.
 
-    `found` is what the injection itself adds: what it saw of its effect. The operation of the heal has it too.
+    `found` is what the injection itself adds: what it saw of its effect. The operations after it have it too.
     """
 
     pids: tuple[int, ...]

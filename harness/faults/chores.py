@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from harness.errors import GateError
 from harness.faults.base import Aim, FaultContext, PlannedFault
@@ -32,7 +33,7 @@ class CleanUp:
 
     def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Call `clean_up` of the session; raises `GateError` if it has none, or if no task was removed."""
-        clean_up = _duty(context, "clean_up", "removes ended tasks that are older than some seconds")
+        clean_up = duty(context, "clean_up", "removes ended tasks that are older than some seconds")
         with striking(lambda: clean_up(self.age), "no task was old enough. Run this fault with more tasks."):
             time.sleep(self.seconds)
 
@@ -56,7 +57,7 @@ class StartService:
 
     def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Call `start_service` of the session; raises `GateError` if it has none, or if never a task was pending."""
-        start = _duty(context, "start_service", "does what a service of the application does at its start")
+        start = duty(context, "start_service", "does what a service of the application does at its start")
         session = context.session
         assert session is not None, "it has a duty"
 
@@ -89,7 +90,7 @@ class MigrateSchema:
 
     def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Call `migrate` of the session; raises `GateError` if it has none, or if there was nothing to change."""
-        migrate = _duty(context, "migrate", "migrates its schema to the newest revision or to the one before")
+        migrate = duty(context, "migrate", "migrates its schema to the newest revision or to the one before")
         if not migrate(previous=self.previous):
             raise GateError("the schema had that revision already. Migrate it to another one before.")
 
@@ -97,9 +98,9 @@ class MigrateSchema:
         """Nothing to heal: both revisions serve."""
 
 
-def _duty(context: FaultContext, name: str, what: str) -> Callable[..., int]:
+def duty(context: FaultContext, name: str, what: str) -> Callable[..., Any]:
     """An optional method of the target's session; raises `GateError` if it has none."""
-    duty: Callable[..., int] | None = getattr(context.session, name, None)
-    if duty is None:
+    found: Callable[..., Any] | None = getattr(context.session, name, None)
+    if found is None:
         raise GateError(f"the target has no such duty. Give its session a method `{name}` that {what}.")
-    return duty
+    return found

@@ -16,6 +16,8 @@ from harness.processes import is_alive
 
 # What a busy machine may take between a time and its note.
 _TOLERANCE_SECONDS = 60.0
+# Ahead and behind; the note after them is of the right time.
+_JUMPS = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +33,7 @@ class JumpClock:
     seconds: float = 1.0
     gated: bool = True
     name: str = "jump-clock"
+    action: str = "clock"
     kind: InjectionKind = InjectionKind.CLOCK
     loss: Loss = Loss.WORKER_CLOCK_JUMPED
 
@@ -41,7 +44,7 @@ class JumpClock:
     def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Let the handler set the clock, let it go on, and wait; raises `GateError` if the clock was never wrong."""
         notes = _notes(context, aim)
-        context.gates.act(planned.gate, f"clock {self.jump:g} {self.seconds:g}")
+        context.gates.act(planned.gate, f"{self.action} {self.jump:g} {self.seconds:g}")
         if not wait_until(lambda: bool(_offsets(notes)), context.patience):
             raise GateError("the handler was asked to set its clock, and did not. See the logs of the pools.")
         context.gates.open(planned.gate)
@@ -64,9 +67,6 @@ class JumpClock:
         notes.unlink()
         if abs(last) > _TOLERANCE_SECONDS:
             raise HarnessError(f"The clock of a worker is wrong by {last:.0f} s after its heal.")
-
-
-_JUMPS = 2
 
 
 def _notes(context: FaultContext, aim: Aim) -> Path:

@@ -14,7 +14,7 @@ from harness.environments.base import Endpoints, Service
 from harness.environments.deadlocks import CAUSED
 from harness.errors import GateError
 from harness.faults.held_state import repeated, striking
-from harness.faults.postgres_states import Connection, count_of, postgres_of
+from harness.faults.postgres_states import Connection, altered, count_of, postgres_of
 from harness.history import InjectionKind
 from harness.history.promises import Loss
 
@@ -62,24 +62,16 @@ class DeadlockStorm:
                     time.sleep(_BETWEEN_SECONDS)
                     storm.execute(rest)
 
-            try:
-                _set_timeout(postgres, sql.SQL("SET deadlock_timeout = {}").format(_CLIENT_TIMEOUT))
-                with (
-                    striking(
-                        lambda: count_of(postgres, _IN_CIRCLE, pid, pid),
-                        "Postgres had nothing to strike: no statement waited for a row while it held an earlier one. "
-                        "Run this fault on a target that changes several rows at once, with more tasks.",
-                    ),
-                    repeated(lock),
-                ):
-                    yield
-            finally:
-                _set_timeout(postgres, sql.SQL("RESET deadlock_timeout"))
-
-
-def _set_timeout(postgres: Connection, change: sql.Composable) -> None:
-    postgres.execute(sql.SQL("ALTER SYSTEM {}").format(change))
-    postgres.execute("SELECT pg_reload_conf()")
+            with (
+                altered(postgres, {"deadlock_timeout": _CLIENT_TIMEOUT}),
+                striking(
+                    lambda: count_of(postgres, _IN_CIRCLE, pid, pid),
+                    "Postgres had nothing to strike: no statement waited for a row while it held an earlier one. "
+                    "Run this fault on a target that changes several rows at once, with more tasks.",
+                ),
+                repeated(lock),
+            ):
+                yield
 
 
 def _locks(postgres: Connection) -> tuple[sql.Composed, sql.Composed]:

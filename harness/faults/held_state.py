@@ -1,7 +1,8 @@
 """A fault that holds a server in a state for some seconds: full, busy, read-only, locked, without free connections.
 
-The states are in `redis_states` and `postgres_states`. Each one is a context manager that ends its state also after an
-error. If the harness itself dies, no state outlives its servers: the embedded ones and the containers end with it.
+The states are in `redis_states`, `postgres_states` and `deadlock_storm`. Each one is a context manager that ends its
+state also after an error. If the harness itself dies, no state outlives its servers: the embedded ones and the
+containers end with it.
 """
 
 from __future__ import annotations
@@ -93,8 +94,8 @@ class HoldState:
         """Hold the state; raises `HarnessError` if the run has no servers, or as the state does."""
         if context.environment is None:
             raise HarnessError("This run has no servers. Run it on a backend.")
-        ask = context.queued_tasks if self.kind is InjectionKind.DATA_LOSS else None
-        tasks = None if ask is None else LostTasks(ask)
+        ask = getattr(context.session, "queued_tasks", None)
+        tasks = LostTasks(ask) if ask is not None and self.kind is InjectionKind.DATA_LOSS else None
         with self.state.held(context.environment.endpoints) as seen:
             if tasks is None:
                 time.sleep(self.seconds)
@@ -131,14 +132,14 @@ def striking(strike: Callable[[], int], none_struck: str) -> Iterator[None]:
 
 @contextmanager
 def repeated(action: Callable[[], object]) -> Iterator[None]:
-    """Call `action` again and again, with a pause, until the context ends; then raises what the action has raised."""
+    """Call `action` once or more, with a pause, until the context ends; then raises what the action has raised."""
     stop, failures = threading.Event(), []
 
     def run() -> None:
         try:
-            while not stop.is_set():
+            action()
+            while not stop.wait(_PAUSE_SECONDS):
                 action()
-                stop.wait(_PAUSE_SECONDS)
         except Exception as error:  # noqa: BLE001 - raised again below, in the thread of the context
             failures.append(error)
 

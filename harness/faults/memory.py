@@ -37,6 +37,7 @@ class ExhaustMemory:
     seconds: float = 1.5
     gated: bool = True
     name: str = "exhaust-memory"
+    action: str = "leak"
     kind: InjectionKind = InjectionKind.PAUSE
     loss: Loss = Loss.WORKER_OUT_OF_MEMORY
 
@@ -53,7 +54,7 @@ class ExhaustMemory:
         limit = worker.memory_info().data + self.megabytes * MEGABYTE
         worker.rlimit(psutil.RLIMIT_DATA, (limit, before[1]))
         try:
-            context.gates.act(planned.gate, f"leak {_MOST_MEGABYTES} {self.seconds:g}")
+            context.gates.act(planned.gate, f"{self.action} {_MOST_MEGABYTES} {self.seconds:g}")
             _await(worker, lambda: worker.memory_info().data > limit - _PIECE_BYTES, context.patience)
             time.sleep(self.seconds)
         finally:
@@ -79,6 +80,7 @@ class KillLeakingWorker:
     megabytes: int = 64
     gated: bool = True
     name: str = "kill-leaking-worker"
+    action: str = "leak"
     kind: InjectionKind = InjectionKind.KILL
     loss: Loss = Loss.WORKER_KILLED
 
@@ -90,7 +92,7 @@ class KillLeakingWorker:
         """Let the handler leak, and kill its worker for it; raises `GateError` if it does not leak."""
         [worker] = map(psutil.Process, aim.pids)
         limit = worker.memory_info().rss + self.megabytes * MEGABYTE
-        context.gates.act(planned.gate, f"leak {self.megabytes + 1} {context.patience:g}")
+        context.gates.act(planned.gate, f"{self.action} {self.megabytes + 1} {context.patience:g}")
         _await(worker, lambda: worker.memory_info().rss > limit, context.patience)
         send(aim.pids, signal.SIGKILL)
         wait_until(lambda: not any(map(is_alive, aim.pids)), context.patience)

@@ -1,4 +1,4 @@
-"""Many faults of all kinds in one run, spread evenly over its tasks."""
+"""Faults of many kinds in one run, spread evenly over its tasks."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _STATES = (
 
 
 def mixed(count: int, *, graceful: float) -> tuple[Fault, ...]:
-    """`count` faults of all kinds, each kind about equally often; `graceful` is the time-out of a pool, in seconds.
+    """`count` faults of many kinds, each about equally often; `graceful` is the time-out of a pool, in seconds.
 
     The order is mixed, and always the same: the seed of a run decides the moments.
     """

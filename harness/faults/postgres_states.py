@@ -104,13 +104,8 @@ class ReadOnly:
         with postgres_of(endpoints) as postgres:
             # The session of the fault itself has to end the state.
             postgres.execute("SET default_transaction_read_only = off")
-            before = alter_system(postgres, {"default_transaction_read_only": "on"})
-            try:
-                postgres.execute(RELOAD)
+            with altered(postgres, {"default_transaction_read_only": "on"}):
                 yield
-            finally:
-                alter_system(postgres, before)
-                postgres.execute(RELOAD)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,6 +161,18 @@ def alter_system(postgres: Connection, values: Mapping[str, str | None]) -> dict
         own = sql.Identifier(name)
         postgres.execute(reset.format(own) if value is None else change.format(own, sql.Literal(value)))
     return before
+
+
+@contextmanager
+def altered(postgres: Connection, values: Mapping[str, str | None]) -> Iterator[None]:
+    """The server has these settings inside the context, and afterwards those that it had."""
+    before = alter_system(postgres, values)
+    try:
+        postgres.execute(RELOAD)
+        yield
+    finally:
+        alter_system(postgres, before)
+        postgres.execute(RELOAD)
 
 
 def _connect(endpoints: Endpoints) -> Connection:

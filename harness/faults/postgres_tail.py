@@ -25,7 +25,7 @@ from harness.faults.process import some_workers, wait_until
 from harness.faults.restarting import killable
 from harness.history import InjectionKind
 from harness.history.promises import Loss
-from harness.processes import descendants, is_alive, send
+from harness.processes import descendants, send
 
 DOWN_SECONDS = 0.5
 # The WAL writer flushes what no session waits for: at the longest interval, and not for an amount of it.
@@ -86,11 +86,11 @@ class LosePostgresTail:
 def _standing_still(context: FaultContext) -> Iterator[None]:
     """All processes of the pools are stopped inside the context."""
     pids = [pid for pool in context.pools.running() for pid in (pool.pid, *descendants(pool.pid))]
-    send(pids, signal.SIGSTOP)
     try:
+        send(pids, signal.SIGSTOP)
         yield
     finally:
-        send([pid for pid in pids if is_alive(pid)], signal.SIGCONT)
+        send(pids, signal.SIGCONT)
 
 
 def _connected(context: FaultContext) -> AbstractContextManager[Connection]:

@@ -116,6 +116,13 @@ class ChaosOptions:
         named = self.app if self.target is None else self.target
         return registry.target(default() if named is None else named)
 
+    def target_name(self, default: Callable[[], str | Target]) -> str | None:
+        """The name by which other processes find the system under test; None if they cannot."""
+        if self.app is not None:
+            return None
+        named = default() if self.target is None else self.target
+        return named if isinstance(named, str) else None
+
 
 class ChaosFixture:
     """Runs scenarios for one test; `runs` are those that ended VALID, in their order."""
@@ -152,7 +159,7 @@ class ChaosFixture:
         scenario = registry.scenario(named) if isinstance(named, str) else named
         if options.kills is not None:
             scenario = with_faults(scenario, options.kills)
-        target = options.chosen_target(lambda: self._request.getfixturevalue("chaos_target"))
+        target = options.chosen_target(self._default_target)
         settings = self._settings(scenario, target, options)
         require_time([settings.plan(scenario, target)])
         progress = PlainLines(sys.stderr)
@@ -188,7 +195,12 @@ class ChaosFixture:
             stall=options.patience,
             queue=f"hx-{secrets.token_hex(4)}-{scenario.name}",
             repeat=shlex.join(["pytest", self._node, f"--chaos-seed={seed}"]),
+            target_name=options.target_name(self._default_target),
         )
+
+    def _default_target(self) -> str | Target:
+        found: str | Target = self._request.getfixturevalue("chaos_target")
+        return found
 
     def _judge(self, run: ScenarioRun, report: Path, unknown: str) -> None:
         self._request.node.user_properties.append(

@@ -101,9 +101,8 @@ def sentence(runs: Sequence[ScenarioRun], lines: Sequence[Headline]) -> str:
     """The outcome of all runs in one sentence."""
     asked = [(run, line) for run, line in zip(runs, lines, strict=True) if not run.skipped]
     if (skipped := len(runs) - len(asked)) > 0:
-        count = counted(skipped, "scenario", "is" if skipped == 1 else "are")
         found_in_asked = sentence([run for run, _ in asked], [line for _, line in asked])
-        return f"{found_in_asked} {count} left out: no fault can strike the target."
+        return f"{found_in_asked} {counted(skipped, 'scenario', 'are')} left out; the results say why."
     verdict = overall(runs)
     if not runs:
         return "Nothing was run, so there is no verdict."

@@ -33,8 +33,8 @@ from harness.wire import Wire
 class RunContext:
     """The open resources of one run, with recorders that each write a history file of their own.
 
-    `client` records the workload, `nemesis` the faults, `witness` the content of store and queue at the end, and
-    `runner` the phases of the run.
+    `client` records the workload, `nemesis` the faults, `witness` the content of backups and, at the end, that of store
+    and queue, and `runner` the phases of the run.
     """
 
     faults: FaultContext
@@ -145,7 +145,6 @@ def open_context(
             environment=environment,
             promises=promises,
             proxies=proxies,
-            queued_tasks=getattr(session, "queued_tasks", None),
             producers=produced,
             endpoint=served,
             session=session,

@@ -72,5 +72,5 @@ def _why(faults: Sequence[Fault], target: Target) -> str:
         parts.append(f"strikes {' and '.join(services)}, and {target.name} needs {needed}")
     if actions:
         listed = " and ".join(actions)
-        parts.append(f"lets a handler {listed}, which `actions` of {target.name} does not have")
+        parts.append(f"asks handlers for {listed}, which `actions` of {target.name} does not have")
     return "; it ".join(parts)

@@ -76,8 +76,8 @@ class ScenarioRun:
 
     `repeat` is the command that runs it again; `seconds` is its wall time; `error` is set if the run broke down before
     its history was complete. `notes` are sentences about the load of the run. `seed` is None for a history whose seed
-    is not recorded. A `skipped` one was chosen with others and not run, because its faults cannot strike
-    the target: its verdict is NOT ASKED, and its only result says why.
+    is not recorded. A `skipped` one was chosen with others and not run, because its faults cannot strike the target or
+    the run cannot have its servers: its verdict is NOT ASKED, and its only result says why.
     """
 
     scenario: str

@@ -90,6 +90,17 @@ def test_a_backup_whose_foreign_keys_are_broken_is_not_restored(
         connection.execute("TRUNCATE agentexec_activity_log")
 
 
+def test_a_backup_that_takes_too_long_ends_with_one_sentence(
+    own_servers: EmbeddedEnvironment,
+    session: AgentexecSession,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("harness.faults.backup._LONGEST_SECONDS", 0.0)
+    with pytest.raises(HarnessError, match=r"^pg_dump did not end within 0 s\. See the log of Postgres\.$"):
+        carry_out(BackUp(at=0.5), own_servers, session, tmp_path)
+
+
 def test_archived_activities_are_evidence_and_are_removed_with_the_session(
     own_servers: EmbeddedEnvironment, tmp_path: Path
 ) -> None:

@@ -38,6 +38,7 @@ def test_a_statement_with_rows_in_the_other_order_is_ended(
         client.execute("CREATE TABLE shelves (n int, section text, t int, PRIMARY KEY (section, n))")
         client.execute("INSERT INTO shelves SELECT n, 'a', 0 FROM generate_series(1, 20) AS n")
         client.execute("UPDATE shelves SET t = 1")
+        client.execute("ALTER SYSTEM SET deadlock_timeout = '2s'")
 
         def change() -> None:
             with client.transaction():
@@ -58,7 +59,7 @@ def test_a_statement_with_rows_in_the_other_order_is_ended(
             for _ in range(2):
                 eventually(is_ended, deadline=30.0)
         change()
-        eventually(lambda: client.execute("SHOW deadlock_timeout").fetchone() == ("1s",))
+        eventually(lambda: client.execute("SHOW deadlock_timeout").fetchone() == ("2s",))
         with pytest.raises(GateError, match="waited for a row while it held an earlier one"):
             with DeadlockStorm().held(own_servers.endpoints):
                 pass

@@ -168,6 +168,7 @@ import importlib, pkgutil, harness
 OF_REFERENCE = (
     "harness.load.", "harness.simulation", "harness.targets.agentexec_", "harness.targets.queue_owners",
     "harness.targets.applications.agentexec", "harness.targets.applications.redis_database",
+    "harness.testing.watched",
 )
 EXTRAS = {"docker", "testcontainers", "pytest", "aiohttp", "hdrh", "locust", "gevent"}
 for found in pkgutil.walk_packages(harness.__path__, "harness."):

@@ -129,6 +129,7 @@ class RedisBehindSentinels(ServerGroup):
         if lag and frozen:
             raise UsageError("The replicas of a frozen primary do not lag. Leave `lag` or `frozen` out.")
         lost = self.wait_for("all Sentinels name one primary", self._primary)
+        # From here on it has to come back, however far this comes.
         self._lost, self._is_frozen = lost, frozen
         if lag:
             with _connected(lost) as asked:

@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 
 from harness.errors import GateError
+from harness.faults.backup import BackUp, RestoreBackup
 from harness.faults.base import Aim, Fault, FaultContext, PlannedFault
 from harness.faults.chores import CleanUp, MigrateSchema, StartService
 
@@ -61,6 +62,8 @@ def test_both_are_called_at_least_once_in_the_time_of_the_fault() -> None:
         (MigrateSchema(at=0.1), object(), "Give its session a method `migrate`"),
         (CleanUp(at=0.1, seconds=0.01), object(), "Give its session a method `clean_up`"),
         (StartService(at=0.1, seconds=0.01), object(), "Give its session a method `start_service`"),
+        (BackUp(at=0.1), object(), "Give its session a method `stored`"),
+        (RestoreBackup(at=0.1), object(), "Give its session a method `stored`"),
     ],
 )
 def test_a_duty_that_hits_nothing_is_no_fault(fault: Fault, session: object, why: str) -> None:

@@ -40,6 +40,7 @@ def test_a_clock_that_does_not_jump_is_no_fault(
 ) -> None:
     monkeypatch.setattr(clock, "_offsets", lambda _: offsets)
     monkeypatch.setattr(clock, "_notes", lambda *_: field.folder / "exits.jsonl")
+    field.gates.wait_for("task-1")
     field.context = replace(field.context, patience=0.2)
     field.promise(Promises())
     [missed] = field.inject(FAULT)
@@ -54,6 +55,7 @@ def test_a_clock_that_stays_wrong_is_seen(
 ) -> None:
     monkeypatch.setattr(clock, "_offsets", lambda _: offsets)
     monkeypatch.setattr(clock, "_notes", lambda *_: field.folder / "exits.jsonl")
+    field.gates.wait_for("task-1")
     field.context = replace(field.context, patience=0.2)
     field.promise(Promises())
     with pytest.raises(HarnessError, match=why):

@@ -21,6 +21,7 @@ from harness.llm.distribution import LognormalDistribution
 from harness.llm.profile import EndpointProfile
 from harness.llm.serving import Endpoint, serving
 from harness.targets import body
+from tests.conftest import Eventually
 
 PROFILE = EndpointProfile(time_scale=1_000.0, output_tokens=LognormalDistribution(5, 9))
 
@@ -51,9 +52,17 @@ def content(endpoint: Endpoint) -> str:
 @pytest.mark.parametrize(
     "text", ["429 share=0.5 retry_after=1", "500 share=0.5", "cut share=0.5", "slow share=0.5"]
 )
-def test_a_handler_gets_its_answer_whatever_is_wrong_with_the_endpoint(endpoint: Endpoint, text: str) -> None:
-    given, one = context(endpoint), planned(text, seconds=0.2)
+def test_a_handler_gets_its_answer_whatever_is_wrong_with_the_endpoint(
+    endpoint: Endpoint, text: str, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    given, one = context(endpoint), planned(text)
     stop = threading.Event()
+
+    def is_hit() -> bool:
+        return any(request.fault for request in endpoint.records(settle=0.0).requests)
+
+    until_hit = SimpleNamespace(sleep=lambda _: eventually(is_hit, deadline=30.0))
+    monkeypatch.setattr("harness.faults.endpoint.time", until_hit)
 
     def ask() -> None:
         while not stop.is_set():

@@ -89,7 +89,8 @@ def test_on_workers_of_the_user_only_the_hook_and_the_wire_strike() -> None:
     assert faults("kill-pool") == ["kill-command"] * len(registry.scenario("kill-pool").faults)
     assert faults("lose-reply", None) == ["lose-reply"] * 4
     assert faults("watch", None) == []
-    for name in ("sigterm-drain", "pause-worker", "handler-exits", "starve-workers", "rolling-deploy"):
+    others = ("sigterm-drain", "pause-worker", "starve-workers", "rolling-deploy")
+    for name in (*others, "handler-exits", "exhaust-memory"):
         assert faults(name) is None, name
     assert faults("kill-pool", None) is None
 

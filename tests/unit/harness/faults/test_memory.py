@@ -44,6 +44,7 @@ def test_a_handler_that_does_not_leak_is_no_fault(
 ) -> None:
     monkeypatch.setattr(memory, "_MOST_MEGABYTES", 0)
     monkeypatch.setattr(memory, "MEGABYTE", 2**30)
+    field.gates.wait_for("task-1")
     field.context = replace(field.context, patience=0.3)
     field.promise(Promises())
     [missed] = field.inject(fault)

@@ -1,4 +1,4 @@
-"""Many faults of all kinds in one run."""
+"""Faults of many kinds in one run."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from harness.checkers.asked import ASKED, left_out
 from harness.checkers.base import Verdict
 from harness.cli.main import main
 from harness.cli.verdict_lines import verdict_line
@@ -64,6 +65,15 @@ def test_the_page_the_index_and_the_json_say_it(tmp_path: Path) -> None:
     assert "delivery not asked: 3 lost, 1 stuck." in document["summary"]
     write_index(tmp_path)
     assert text_of(tmp_path / "index.html").count(NOTE) >= 2
+
+
+@pytest.mark.parametrize(
+    ("number", "count"), [(1, "1 scenario is left out"), (2, "2 scenarios are left out")]
+)
+def test_what_was_left_out_is_counted(tmp_path: Path, number: int, count: str) -> None:
+    skipped = replace(valid_run(), skipped=True, results={ASKED: left_out("needs what is not there")})
+    paths = write_reports([valid_run(), *[skipped] * number], tmp_path)
+    assert f" {count}; the results say why." in json.loads(paths.json.read_text("utf-8"))["summary"]
 
 
 def test_several_scenarios_say_in_how_many() -> None:

@@ -20,6 +20,7 @@ from harness.cli.request import RunRequest
 from harness.errors import UsageError
 from harness.history import InjectionKind, OperationType
 from harness.history.names import LEFT_OUT
+from harness.kit.harness_worker.actions import ACTIONS
 from harness.report.markdown import markdown
 from harness.scenario import registry
 from harness.scenario.applicable import for_target, services_of, why_left_out
@@ -37,10 +38,9 @@ OF_REDIS = {
 }
 OF_POSTGRES = {
     *("stall-postgres", "restart-postgres", "terminate-backends", "exhaust-connections", "lock-tables"),
-    *("read-only-postgres", "cancel-statements", "terminate-storm"),
+    *("read-only-postgres", "cancel-statements", "terminate-storm", "backup-and-restore-under-load"),
 }
-OF_HANDLERS = {"handler-exits", "handler-blocks", "kill-forked-worker"}
-OF_KIT = ("exit", "block", "fork")
+OF_HANDLERS = {"handler-exits", "handler-blocks", "kill-forked-worker", "exhaust-memory"}
 NODE = str(Path(__file__).parents[3] / "data" / "node_adapter")
 
 
@@ -79,7 +79,7 @@ def test_what_cannot_strike_is_left_out(target: str, left_out: set[str], chosen:
 
 def _cannot(fault: Any, found: Target) -> bool:
     service, action = getattr(fault, "service", None), getattr(fault, "action", None)
-    able = getattr(found, "actions", OF_KIT)
+    able = getattr(found, "actions", ACTIONS)
     return service not in (None, *services_of(found)) or action not in (None, *able)
 
 
@@ -88,7 +88,7 @@ def _cannot(fault: Any, found: Target) -> bool:
     [
         ("restart-postgres", "rq", "restart-postgres strikes postgres, and rq needs redis"),
         ("lose-reply", NODE, "lose-reply strikes redis and postgres, and node-files needs no service"),
-        ("handler-exits", NODE, "handler-exits lets a handler exit, which `actions` of node-files"),
+        ("handler-exits", NODE, "handler-exits asks handlers for exit, which `actions` of node-files"),
     ],
 )
 def test_one_that_is_named_is_refused(name: str, target: str, sentence: str) -> None:
