@@ -1,6 +1,6 @@
 """Statements end because of deadlocks, again and again, three times for three seconds.
 
-A session of the harness locks rows in the opposite order. Would fail for a system that takes a deadlock for an error of
+Sessions of the harness lock rows in the opposite order. Would fail for a system that takes a deadlock for an error of
 the task, or that forgets the end of a run whose transaction was ended.
 """
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import LiteralString
 
 from psycopg import errors, sql
@@ -22,7 +23,10 @@ from harness.history.promises import Loss
 # circle, and it is the victim because the storm looks later.
 _CLIENT_TIMEOUT, _OWN_TIMEOUT, _MOST_WAIT = "300ms", "10s", "1s"
 _FIRST_ROWS, _ROWS = 4, 60
-_BETWEEN_SECONDS = 0.1
+_BETWEEN_SECONDS = 0.3
+# While one has the last rows, the other is next in line for them: what clients have to change meanwhile, they change
+# in one statement, which then meets the other.
+_SESSIONS = 2
 _BUSIEST: LiteralString = """
 SELECT s.relid::regclass::text, array_agg(a.attname::text ORDER BY array_position(i.indkey::int2[], a.attnum))
 FROM pg_stat_user_tables AS s JOIN pg_index AS i ON i.indrelid = s.relid AND i.indisprimary
@@ -36,7 +40,7 @@ SELECT count(*) FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid)) AND 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeadlockStorm:
-    """A session locks rows of the table that is updated most, the last ones first: the other order than most systems.
+    """Two sessions lock rows of the table that is updated most, the last ones first: not in the order of most systems.
 
     A statement that holds an earlier row and waits for a later one is ended by Postgres (`deadlock detected`), and its
     transaction with it.
@@ -50,28 +54,32 @@ class DeadlockStorm:
     @contextmanager
     def held(self, endpoints: Endpoints) -> Iterator[None]:
         """Lock rows until the end; raises `GateError` if no client is in a deadlock with the storm."""
-        with postgres_of(endpoints) as postgres, postgres_of(endpoints) as storm:
+        with postgres_of(endpoints) as postgres, ExitStack() as opened:
             first, rest = _locks(postgres)
-            storm.execute(sql.SQL("SET deadlock_timeout = {}").format(_OWN_TIMEOUT))
-            storm.execute(sql.SQL("SET lock_timeout = {}").format(_MOST_WAIT))
-            pid = storm.info.backend_pid
-
-            def lock() -> None:
-                with suppress(errors.LockNotAvailable, errors.DeadlockDetected), storm.transaction():
-                    storm.execute(first)
-                    time.sleep(_BETWEEN_SECONDS)
-                    storm.execute(rest)
-
+            sessions = [opened.enter_context(postgres_of(endpoints)) for _ in range(_SESSIONS)]
+            for one in sessions:
+                one.execute(sql.SQL("SET deadlock_timeout = {}").format(_OWN_TIMEOUT))
+                one.execute(sql.SQL("SET lock_timeout = {}").format(_MOST_WAIT))
+            pids = [one.info.backend_pid for one in sessions]
             with (
                 altered(postgres, {"deadlock_timeout": _CLIENT_TIMEOUT}),
                 striking(
-                    lambda: count_of(postgres, _IN_CIRCLE, pid, pid),
+                    lambda: sum(count_of(postgres, _IN_CIRCLE, pid, pid) for pid in pids),
                     "Postgres had nothing to strike: no statement waited for a row while it held an earlier one. "
                     "Run this fault on a target that changes several rows at once, with more tasks.",
                 ),
-                repeated(lock),
+                ExitStack() as locking,
             ):
+                for one in sessions:
+                    locking.enter_context(repeated(partial(_lock, one, first, rest)))
                 yield
+
+
+def _lock(session: Connection, first: sql.Composed, rest: sql.Composed) -> None:
+    with suppress(errors.LockNotAvailable, errors.DeadlockDetected), session.transaction():
+        session.execute(first)
+        time.sleep(_BETWEEN_SECONDS)
+        session.execute(rest)
 
 
 def _locks(postgres: Connection) -> tuple[sql.Composed, sql.Composed]:
