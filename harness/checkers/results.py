@@ -12,6 +12,7 @@ from harness.history import History, Operation
 from harness.history.fields import optional_whole, subject_of, task_of
 from harness.history.figures import counted
 from harness.history.names import RESULT
+from harness.history.promises import promises
 from harness.history.records import records
 from harness.history.runs import runs
 from harness.history.statuses import COMPLETE
@@ -63,8 +64,13 @@ def results() -> Checker:
 
 
 def recorded_results(history: History) -> dict[str, Checker]:
-    """The checker, for a history whose runs say what they returned."""
-    return {"results": results()} if any(_RESULT in op.value for op in history.where("run")) else {}
+    """The checker, for a history whose runs say what they returned, of a system that promises or shows results."""
+    if not any(_RESULT in op.value for op in history.where("run")):
+        return {}
+    made = promises(history)
+    promised = made is not None and made.results
+    shown = any(_RESULT in op.value for op in history.where("record")) or any(history.where(RESULT))
+    return {"results": results()} if promised or shown else {}
 
 
 def _returned(history: History) -> Mapping[tuple[str, int | None], Any]:

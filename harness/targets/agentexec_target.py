@@ -29,11 +29,13 @@ from harness.environments.base import Endpoints, Topology
 from harness.errors import TargetFailed, describe_error
 from harness.history import Operation
 from harness.history.names import RESULT
+from harness.history.promises import Promises
 from harness.targets.agentexec_evidence import evidence, remove_queue, stored_operations
 from harness.targets.agentexec_schema import TemporarySchema
 from harness.targets.agentexec_tasks import ENV_VERSION, NEW_TASK_NAME, TASK_NAME, Numbered, Numbered2
 from harness.targets.base import Submission, TargetSettings, TaskFeature, TaskSpec
 from harness.targets.body import worker_environment
+from harness.targets.promised import everything
 from harness.targets.queue_owners import redis_orphans
 from harness.targets.subprocess_pool import SubprocessPool
 
@@ -304,6 +306,10 @@ class AgentexecTarget:
     task_names: ClassVar[tuple[str, ...]] = ()
     features: tuple[TaskFeature, ...] = tuple(TaskFeature)
     topologies: tuple[Topology, ...] = tuple(Topology)
+
+    def promises(self, settings: TargetSettings) -> Promises:
+        """All that there are."""
+        return everything(settings)
 
     def version(self) -> str:
         """The version of the installed agentexec."""

@@ -41,7 +41,7 @@ PRICES = '{"currency": "USD", "models": {"*": {"input": 0.5, "cached": 0.05, "ou
 # All are started together, since most of their time is the start of Python and waiting.
 OPTIONS = {
     "good": [*NAMED, *QUICK, "--csv", "out", "--csv-full-history", "--html", "page.html"],
-    "tail": [*NAMED, "--tags", "slow", "quick", "--processes", "2"],
+    "tail": [*NAMED, "--tags", "slow", "--processes", "2"],
     "errors": [*NAMED, "--tags", "wrong", "--load-canary", "0", "--html", "page.html"],
     "no workers": [*UNSERVED, *QUICK, "--load-canary", "0", "--load-drain", "1", "--html", "page.html"],
     "wrong queue": [*UNSERVED, *QUICK],

@@ -95,8 +95,8 @@ class DestructivePop:
         return "planted bug"
 
     def promises(self, settings: TargetSettings) -> Promises:
-        """All that the reference promises, but its records bring nothing back."""
-        return replace(everything(settings), survives=frozenset(Loss) - {Loss.BROKER_EMPTIED})
+        """All that the reference promises, but its records bring nothing back, and have no results."""
+        return replace(everything(settings), survives=frozenset(Loss) - {Loss.BROKER_EMPTIED}, results=False)
 
     def open(self, endpoints: Endpoints, settings: TargetSettings) -> Session:
         try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -11,8 +13,8 @@ from harness.checkers.asked import as_promised
 from harness.checkers.base import CheckResult, Verdict, check_all
 from harness.history import History, InjectionKind
 from harness.history.promises import DeliveryMode, Loss, Promises, Quote, SigtermPromise
-from harness.targets.base import TargetSettings
-from harness.targets.promised import everything
+from harness.targets.base import Target, TargetSettings
+from harness.targets.promised import everything, promised
 from tests.support.histories import INFO, HistoryBuilder
 
 QUOTE = Quote(sentence="No task is lost when a worker dies.", address="https://example.invalid")
@@ -129,3 +131,11 @@ def test_a_pool_without_a_time_out_is_not_asked_to_end_before_a_task_that_goes_o
     assert verdicts(drains, loss=Loss.SIGTERM_LATE)["shutdown"] is Verdict.NOT_ASKED
     releases = Promises(sigterm=SigtermPromise.RELEASES)
     assert verdicts(releases, loss=Loss.SIGTERM_LATE)["shutdown"] is Verdict.INVALID
+
+
+def test_a_target_without_promises_need_not_show_results_delays_and_charges(tmp_path: Path) -> None:
+    """A session of older times gives no evidence of them, and UNKNOWN would be no answer."""
+    settings = TargetSettings(queue="q", folder=tmp_path, history=tmp_path, gate_address="g")
+    made = promised(cast("Target", object()), settings)
+    assert (made.results, made.delays, made.charges) == (False, False, False)
+    assert replace(made, results=True, delays=True, charges=True) == everything(settings)
