@@ -187,6 +187,16 @@ class ContainerServer:
                 "Use an image with util-linux."
             )
 
+    def small_disk(self) -> str:
+        """The path of the small file system, on which the server may write; raises `GateError`."""
+        # The mode of the mount is that of its creation only: after a restart of the container, root owns it.
+        code, output = self._run("chmod", "1777", SMALL_DISK, user="root")
+        if code:
+            raise GateError(
+                f"The small disk of the container cannot be opened to its server: {output}. See its image."
+            )
+        return SMALL_DISK
+
     def _run(self, *words: str, user: str = "") -> tuple[int, str]:
         """The exit code and the output of a command in the container."""
         found: Any = self._container.exec_run(list(words), user=user)

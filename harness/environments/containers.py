@@ -60,11 +60,8 @@ class ContainersEnvironment(ServersEnvironment):
         return {service: ContainerServer(service, image, session) for service, image in images.items()}
 
     def small_disk(self, service: Service) -> str:
-        """The small file system in a container."""
-        from harness.environments.container_server import SMALL_DISK
-
-        self._container_server(service)
-        return SMALL_DISK
+        """The small file system in a container; raises `GateError`."""
+        return self._container_server(service).small_disk()
 
     def limited_files(self, service: Service, size: int) -> AbstractContextManager[None]:
         """The server cannot write behind the first `size` bytes of any file; raises `GateError`."""
