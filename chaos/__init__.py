@@ -57,6 +57,7 @@ from . import (
     storm_deadlocks,
     terminate_backends,
     terminate_storm,
+    vary_tasks,
     watch,
 )
 
@@ -79,6 +80,7 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             restart_postgres.SCENARIO,
             terminate_backends.SCENARIO,
             lose_reply.SCENARIO,
+            vary_tasks.SCENARIO,
             slow_network.SCENARIO,
             cut_network.SCENARIO,
             fill_redis.SCENARIO,

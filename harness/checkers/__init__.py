@@ -6,6 +6,7 @@
 from harness.checkers.availability import availability
 from harness.checkers.backups import backups, beyond_backups, budget_per_restoration
 from harness.checkers.base import reads
+from harness.checkers.cancels import cancels
 from harness.checkers.causality import causality
 from harness.checkers.charges import charges
 from harness.checkers.delays import delays
@@ -16,14 +17,17 @@ from harness.checkers.evidence import evidence
 from harness.checkers.exits import exits
 from harness.checkers.faults_injected import faults_injected
 from harness.checkers.fencing import fencing
+from harness.checkers.keys import keys
 from harness.checkers.locks import locks
 from harness.checkers.nothing_left import nothing_left
+from harness.checkers.orphans import orphans
 from harness.checkers.poison import poison
 from harness.checkers.priorities import priorities
 from harness.checkers.progress import progress
 from harness.checkers.protocol import protocol
 from harness.checkers.recovery import recovery, resumption
 from harness.checkers.results import results
+from harness.checkers.retries import retries
 from harness.checkers.shutdown import shutdown
 from harness.checkers.standard import FEATURES, standard
 from harness.checkers.steady_state import steady_state
@@ -40,6 +44,7 @@ __all__ = [
     "budget_per_fault",
     "budget_per_kill",
     "budget_per_restoration",
+    "cancels",
     "causality",
     "charges",
     "delays",
@@ -50,8 +55,10 @@ __all__ = [
     "exits",
     "faults_injected",
     "fencing",
+    "keys",
     "locks",
     "nothing_left",
+    "orphans",
     "poison",
     "priorities",
     "progress",
@@ -60,6 +67,7 @@ __all__ = [
     "recovery",
     "results",
     "resumption",
+    "retries",
     "shutdown",
     "standard",
     "steady_state",

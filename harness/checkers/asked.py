@@ -136,6 +136,10 @@ _QUESTIONS: Mapping[str, _Question] = {
     "results": _field("results", "the result of the accepted run"),
     "delays": _field("delays", "that a delayed task waits"),
     "charges": _field("charges", "a count of failures"),
+    "keys": _field("keys", "that submissions with one key are one task"),
+    "orphans": _field("orphans_end_within", "a time in which a run ends that lost its token"),
+    "cancels": _left_behind("cancels_within", wanted="a time in which a cancel comes true after {losses}"),
+    "retries": _field("retry_pauses", "the pauses before retries"),
     "deadlocks": _field("deadlock_free", "a database without deadlocks"),
 }
 

@@ -13,6 +13,7 @@ from harness.history import History, Operation, OperationType
 from harness.history.ending import cut_short, drain, open_end
 from harness.history.fields import activity_of, task_of, whole
 from harness.history.figures import counted
+from harness.history.names import CANCEL
 from harness.history.promises import Loss, promises
 from harness.history.runs import begun, failed_at_gate, returned
 from harness.history.statuses import COMPLETE, FIRST, TERMINAL
@@ -155,9 +156,9 @@ def delivery(*, allow_queued: bool = False, allow_errors: bool = False) -> Check
     `allow_queued` excuses acknowledged tasks that are still queued at the end, both in the record and in the queue,
     and counts them as `pending`. It is only for scenarios that end before the drain: it cannot distinguish a task
     that waits from one that no worker will ever claim. `allow_errors` excuses terminal records that say error or
-    canceled. UNKNOWN if nothing was submitted, if the store has no `record` (unless the system promises none), or if a
-    task is `undecided` or `unfinished`. A task whose handler failed because the harness did not open its gate in time
-    is not judged.
+    canceled; a task that a client canceled may be canceled. UNKNOWN if nothing was submitted, if the store has no
+    `record` (unless the system promises none), or if a task is `undecided` or `unfinished`. A task whose handler failed
+    because the harness did not open its gate in time is not judged.
     """
 
     def check(history: History) -> CheckResult:
@@ -168,7 +169,8 @@ def delivery(*, allow_queued: bool = False, allow_errors: bool = False) -> Check
         if _promises_records(history) and next(history.where("record"), None) is None:
             summary = f"the store has no record of any of {counted(len(found.attempted), 'task')} submitted"
             return CheckResult(verdict=Verdict.UNKNOWN, summary=summary, figures=figures)
-        bad_ends = frozenset() if allow_errors else found.errored | found.canceled
+        unasked = found.canceled - {*map(task_of, history.where(CANCEL))}
+        bad_ends = frozenset() if allow_errors else found.errored | unasked
         excused = bad_ends & failed_at_gate(history)
         errors = _errors(history)
         return CheckResult(

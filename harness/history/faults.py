@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from harness.history.fields import optional_whole
@@ -61,6 +61,17 @@ def injected_faults(history: History) -> Sequence[FaultWindow]:
 def fault_spans(history: History) -> Sequence[tuple[int, int]]:
     """Disjoint spans of time (nanoseconds, in order) in which at least one fault was active."""
     return history.derive(_fault_spans)
+
+
+def undisturbed_since(spans: Iterable[tuple[int, int]], since: int, *, within: float) -> int:
+    """When a time of `within` seconds from `since` on (nanoseconds) begins if it counts from the end of a fault.
+
+    A fault counts that was active before that time had passed; `spans` are the faults in order of their beginning.
+    """
+    for start, end in spans:
+        if end > since and start <= since + round(within * NANOSECONDS):
+            since = end
+    return since
 
 
 def kills(history: History) -> Mapping[str, FaultWindow]:

@@ -38,6 +38,9 @@ INVARIANT = "invariant"
 RESULT = "result"
 """The `f` of a result that a caller can read outside of the record, as in the queue."""
 
+CANCEL = "cancel"
+"""The `f` of a client's request to cancel a task."""
+
 DEADLOCKS = "deadlocks"
 """The `f` of the runner's operation that holds how many deadlocks the database had during the run."""
 
@@ -58,7 +61,7 @@ METER, MODEL_REQUEST, TOOL_RUN = "meter", "model-request", "tool-run"
 
 VOCABULARY = frozenset(
     {
-        *("enqueue", "hello", "run", "effect", "report", "exit"),
+        *("enqueue", CANCEL, "hello", "run", "effect", "report", "exit"),
         *("transition", "record", "queue", RESULT),
         *(
             PROMISES,

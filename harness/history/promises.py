@@ -83,6 +83,18 @@ class Quote:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RetryPauses:
+    """The pauses before retries, in seconds: uniform up to `base`, doubled with each failure, up to `cap`."""
+
+    base: float
+    cap: float
+
+    def longest(self, failures: int) -> float:
+        """The longest pause after so many failures (from 1)."""
+        return min(self.cap, self.base * 2.0 ** min(failures - 1, 60))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Promises:
     """The promises of a system under test. Times are seconds.
 
@@ -93,13 +105,16 @@ class Promises:
     steady_within: the longest time after the heal of the last fault until tasks start as promptly as before.
     slots_per_worker: how many tasks one worker runs at a time; None if the run decides it.
     most_crashes: a task whose workers die of it more often becomes a dead letter; None if it never does.
+    orphans_end_within: how long after another run of its task began a handler may go on that lost its token.
+    cancels_within: how long after an accepted cancel a handler may begin or go on.
+    retry_pauses: the pauses before retries. Each of the three is None if nothing is promised.
     duplicates: a task runs again only if a fault interrupted it.
     fences: each run has a fencing token, which rises from run to run of a task.
     log: the store has a log of each task's transitions. records: the store has each task's last status.
     queue: the queue reports how many tasks it holds.
     locks, priorities, progress: the system has this feature.
     results: a caller reads what the accepted run returned. delays: a delayed task does not begin early. charges: the
-    record counts the failures of handlers, and nothing else.
+    record counts the failures of handlers, and nothing else. keys: submissions with one idempotency key are one task.
     deadlock_free: no two of its statements wait for each other in the database.
     sigterm: what a pool does with running tasks. exit_codes: with which codes a pool may end after SIGTERM.
     quotes: by the name of a field or a loss, the sentence that makes the promise.
@@ -112,6 +127,9 @@ class Promises:
     steady_within: float | None = None
     slots_per_worker: int | None = None
     most_crashes: int | None = None
+    orphans_end_within: float | None = None
+    cancels_within: float | None = None
+    retry_pauses: RetryPauses | None = None
     duplicates: bool = False
     fences: bool = False
     log: bool = False
@@ -123,6 +141,7 @@ class Promises:
     results: bool = False
     delays: bool = False
     charges: bool = False
+    keys: bool = False
     deadlock_free: bool = False
     sigterm: SigtermPromise = SigtermPromise.STOPS
     exit_codes: frozenset[int] = frozenset({0})
@@ -160,7 +179,8 @@ class Promises:
         for name in (one.name for one in fields(cls) if one.type == "bool"):
             _require(isinstance(value.get(name, False), bool), name, value.get(name), "true or false")
         slots, crashes = value.get("slots_per_worker"), value.get("most_crashes")
-        for name in ("takes_over_after", "steady_within"):
+        found["retry_pauses"] = _pauses(value.get("retry_pauses"))
+        for name in ("takes_over_after", "steady_within", "orphans_end_within", "cancels_within"):
             after = value.get(name)
             _require(after is None or _is_time(after), name, after, "a number of seconds")
         _require(
@@ -266,6 +286,16 @@ def _times(given: Any, survives: Iterable[Loss]) -> dict[Loss, float]:
     for loss, seconds in given.items():
         _require(_is_time(seconds), f"recovers_within.{loss}", seconds, "a number of seconds")
     return {_member(Loss, "recovers_within", loss): float(seconds) for loss, seconds in given.items()}
+
+
+def _pauses(given: Any) -> RetryPauses | None:
+    if given is None or isinstance(given, RetryPauses):
+        return given
+    fits = (
+        isinstance(given, Mapping) and given.keys() == {"base", "cap"} and all(map(_is_time, given.values()))
+    )
+    _require(fits, "retry_pauses", given, "the seconds `base` and `cap`")
+    return RetryPauses(base=float(given["base"]), cap=float(given["cap"]))
 
 
 def _numbers(name: str, given: Any) -> list[int]:

@@ -11,14 +11,18 @@ from typing import Any, NamedTuple
 from harness.checkers.adapter import without_mistakes
 from harness.checkers.asked import as_promised
 from harness.checkers.base import Checker, CheckResult, Verdict, check_all
+from harness.checkers.cancels import recorded_cancels
 from harness.checkers.charges import recorded_charges
 from harness.checkers.deadlocks import recorded_deadlocks
 from harness.checkers.delays import recorded_delays
 from harness.checkers.evictions import recorded_evictions
 from harness.checkers.evidence import unreadable
 from harness.checkers.invariants import recorded_invariants
+from harness.checkers.keys import recorded_keys
+from harness.checkers.orphans import recorded_orphans
 from harness.checkers.protocol import protocol
 from harness.checkers.results import recorded_results
+from harness.checkers.retries import recorded_retries
 from harness.checkers.settings import NotCarried, keeps_settings, made_again, recorded
 from harness.errors import HarnessError
 from harness.history import RUNNER, History, Operation, OperationType
@@ -173,6 +177,10 @@ _OF_WHAT_IS_RECORDED: tuple[Callable[[History], Mapping[str, Checker]], ...] = (
     recorded_results,
     recorded_delays,
     recorded_charges,
+    recorded_keys,
+    recorded_orphans,
+    recorded_cancels,
+    recorded_retries,
 )
 
 

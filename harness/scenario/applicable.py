@@ -1,6 +1,7 @@
 """Which faults of a scenario can strike a target: those of the services that it needs and of what its handlers can do.
 
-A fault of a server that the target does not use has no victim, and its run could show nothing.
+A fault of a server that the target does not use has no victim, and its run could show nothing. In the same way, only
+those features of tasks are used that the target has.
 """
 
 from __future__ import annotations
@@ -13,29 +14,60 @@ from harness.errors import UsageError
 from harness.faults.base import Fault
 from harness.history.figures import counted
 from harness.scenario.scenario import Scenario
-from harness.targets.base import Target
+from harness.targets.base import Target, TaskFeature
+from harness.workloads.base import FeaturedWorkload
 
 
 def why_left_out(scenario: Scenario, target: Target) -> str | None:
-    """Why no fault of the scenario can strike the target, as in `strikes redis, and x needs postgres`; else None."""
-    faults = scenario.faults
-    return _why(faults, target) if faults and not _striking(faults, target) else None
+    """Why no fault of the scenario can strike the target, as in `strikes redis, and x needs postgres`; else None.
+
+    Also if the tasks of the scenario differ by features of which the target has none.
+    """
+    faults, workload = scenario.faults, scenario.workload
+    if faults and not _striking(faults, target):
+        return _why(faults, target)
+    if isinstance(workload, FeaturedWorkload) and not _shared(workload, target):
+        return _why_without(workload.features, target)
+    return None
 
 
 def for_target(scenario: Scenario, target: Target) -> tuple[Scenario, str | None]:
-    """The scenario with those of its faults that can strike the target, and a note if others are left out.
+    """The scenario with those faults and features that the target can have, and a note if others are left out.
 
-    Raises `UsageError` if none can.
+    Raises `UsageError` if it can have none.
     """
     if (why := why_left_out(scenario, target)) is not None:
         raise UsageError(f"{scenario.name} {why}. Choose another scenario.")
+    scenario, notes = _with_features(scenario, target)
     faults, kept = scenario.faults, _striking(scenario.faults, target)
     if len(kept) == len(faults):
-        return scenario, None
+        return scenario, notes
     left_out = [fault for fault in faults if fault not in kept]
     count = f"{len(left_out)} of {counted(len(faults), 'fault', 'are')}"
     note = f"{count} left out: {scenario.name} {_why(left_out, target)}"
-    return replace(scenario, faults=kept), note
+    return replace(scenario, faults=kept), "; ".join(filter(None, (note, notes)))
+
+
+def _with_features(scenario: Scenario, target: Target) -> tuple[Scenario, str | None]:
+    """The scenario with the features of tasks that the target has, and a note if it lacks others."""
+    workload = scenario.workload
+    if not isinstance(workload, FeaturedWorkload):
+        return scenario, None
+    shared = _shared(workload, target)
+    if lacking := [one for one in workload.features if one not in shared]:
+        note = f"{scenario.name} {_why_without(lacking, target)}"
+        return replace(scenario, workload=workload.with_features(shared)), note
+    return scenario, None
+
+
+def _shared(workload: FeaturedWorkload, target: Target) -> Sequence[TaskFeature]:
+    known: Collection[TaskFeature] = getattr(target, "features", ())
+    return [one for one in workload.features if one in known]
+
+
+def _why_without(features: Sequence[TaskFeature], target: Target) -> str:
+    listed = " and ".join(features)
+    return f"asks tasks for {listed}, which `features` of {target.name} does not have"
 
 
 def services_of(target: Target) -> Sequence[Service]:

@@ -35,7 +35,7 @@ class _ProducerCalls:
         return [asdict(one) for one in self._session.submit([TaskSpec(**task) for task in tasks])]
 
     def cancel(self, activities: list[str]) -> None:
-        cancel: Callable[[Sequence[str]], None] = getattr(self._session, "cancel")  # noqa: B009 - not of the protocol
+        cancel: Callable[[Sequence[str]], object] = getattr(self._session, "cancel")  # noqa: B009 - not of the protocol
         cancel(activities)
 
 

@@ -113,10 +113,10 @@ class AgentexecSession:
             if (source := redis_queue.script_source(name, flags=True))
         }
 
-    def cancel(self, activities: Sequence[str]) -> None:
-        """Cancel tasks, whatever has become of them; raises `TargetFailed` if the servers fail."""
+    def cancel(self, activities: Sequence[str]) -> list[str]:
+        """Cancel tasks; returns those that had not ended. Raises `TargetFailed` if the servers fail."""
         with _failures("cancel"):
-            self._client.cancel([UUID(activity) for activity in activities])
+            return [str(one) for one in self._client.cancel([UUID(activity) for activity in activities])]
 
     def unfinished(self) -> int:
         """How many activities of this queue are not in a terminal state."""
@@ -332,7 +332,12 @@ def _request(task: TaskSpec) -> ax.TaskRequest:
         name = NEW_TASK_NAME
     priority = ax.Priority.LOW if task.priority is None else ax.Priority(task.priority)
     return ax.TaskRequest(
-        task_name=name, context=context, priority=priority, lock_key=task.lock, delay=task.delay
+        task_name=name,
+        context=context,
+        priority=priority,
+        lock_key=task.lock,
+        delay=task.delay,
+        idempotency_key=task.key,
     )
 
 

@@ -17,11 +17,16 @@ from harness.history import Operation
 
 
 class TaskFeature(StrEnum):
-    """What the tasks of a target may do: fail at first, wait, or be canceled (`cancel(activities)` of the session)."""
+    """What the tasks of a target may do.
+
+    FAILS: fail at first. DELAY: wait. CANCEL: be canceled; `cancel(activities)` of the session returns those that had
+    not ended. KEY: be submitted again with an idempotency key.
+    """
 
     FAILS = "fails"
     DELAY = "delay"
     CANCEL = "cancel"
+    KEY = "key"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,8 +36,9 @@ class TaskSpec:
     Tasks with the same `lock` key must run one at a time; `priority` is `high` or `low`; only a pool of `version` 2 of
     the application can run a task of version 2. A target without these features ignores them, and the checkers report
     the result. `intended` is when the client of the run intended to submit the task, in nanoseconds of CLOCK_MONOTONIC;
-    it is for the history alone. The handler fails in its first `fails` attempts, and the task may run `delay` seconds
-    after its submission at the earliest: both only on targets whose `features` name them.
+    it is for the history alone. Four fields are only for targets whose `features` name them. The handler fails in its
+    first `fails` attempts, the task may run `delay` seconds after its submission at the earliest, submissions with one
+    `key` are one task, and the client cancels the task `cancel_after` seconds after the answer to its submission.
     """
 
     number: int
@@ -44,6 +50,8 @@ class TaskSpec:
     intended: int | None = None
     fails: int = 0
     delay: float = 0.0
+    key: str | None = None
+    cancel_after: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

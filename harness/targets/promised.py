@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from harness.history.promises import Loss, Promises, SigtermPromise
+from harness.history.promises import Loss, Promises, RetryPauses, SigtermPromise
 from harness.targets.base import Target, TargetSettings
 
 REPLACED_WITHIN_SECONDS = 2.0
@@ -20,6 +20,16 @@ MOST_CRASHES = 5
 """How often the workers of a task may die of it in agentexec, by default."""
 
 
+CANCELED_WITHIN_SECONDS = 3.0
+"""The bound of agentexec for a cancel: half a second, and two rounds of its reconciler if Redis lost the request."""
+
+ORPHAN_LEASES = 1.25
+"""A worker of agentexec that cannot renew a lease cancels its handler after at most so many leases."""
+
+RETRY_PAUSES = RetryPauses(base=1.0, cap=300.0)
+"""The pauses before retries in agentexec, by default."""
+
+
 def everything(settings: TargetSettings) -> Promises:
     """The promises of the reference implementation under these settings."""
     return Promises(
@@ -32,6 +42,9 @@ def everything(settings: TargetSettings) -> Promises:
         takes_over_after=settings.lease,
         steady_within=settings.lease + REPLACED_WITHIN_SECONDS,
         most_crashes=MOST_CRASHES,
+        orphans_end_within=ORPHAN_LEASES * settings.lease,
+        cancels_within=CANCELED_WITHIN_SECONDS,
+        retry_pauses=RETRY_PAUSES,
         duplicates=True,
         fences=True,
         log=True,
@@ -43,6 +56,7 @@ def everything(settings: TargetSettings) -> Promises:
         results=True,
         delays=True,
         charges=True,
+        keys=True,
         deadlock_free=True,
         sigterm=SigtermPromise.RELEASES,
     )
@@ -51,11 +65,20 @@ def everything(settings: TargetSettings) -> Promises:
 def promised(target: Target, settings: TargetSettings) -> Promises:
     """The promises of a target; one without a method `promises` promises `everything` that each history can show.
 
-    That is not what handlers return, when delayed tasks begin, and how failures are counted: its session need not give
-    evidence of these.
+    That is not what handlers return, when delayed tasks and retries begin, when a handler ends that lost its task, and
+    how failures are counted: its session need not give evidence of these.
     """
     own = getattr(target, "promises", None)
     if own is not None:
         found: Promises = own(settings)
         return found
-    return replace(everything(settings), results=False, delays=False, charges=False)
+    return replace(
+        everything(settings),
+        results=False,
+        delays=False,
+        charges=False,
+        keys=False,
+        orphans_end_within=None,
+        cancels_within=None,
+        retry_pauses=None,
+    )

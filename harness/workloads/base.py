@@ -7,7 +7,7 @@ from typing import Protocol, Self, runtime_checkable
 
 from harness.checkers.base import Checker
 from harness.history import Recorder
-from harness.targets.base import TargetSession, TaskSpec
+from harness.targets.base import TargetSession, TaskFeature, TaskSpec
 from harness.workloads.generator import Arrival
 
 
@@ -17,7 +17,7 @@ class WorkloadClient(Protocol):
     `submit` is called from many threads at once. `Recorder` and `TargetSession.submit` allow that.
     """
 
-    def submit(self, tasks: Sequence[TaskSpec]) -> None:
+    def submit(self, tasks: Sequence[TaskSpec]) -> object:
         """Submit tasks now, and record when each was intended. A failed submission is recorded and does not raise."""
         ...
 
@@ -48,6 +48,20 @@ class Workload(Protocol):
 
     def checkers(self) -> Mapping[str, Checker]:
         """The checkers of every run of this workload, whatever the faults."""
+        ...
+
+
+@runtime_checkable
+class FeaturedWorkload(Workload, Protocol):
+    """A workload of which tasks have features that a target may lack."""
+
+    @property
+    def features(self) -> Sequence[TaskFeature]:
+        """The features of its tasks."""
+        ...
+
+    def with_features(self, features: Sequence[TaskFeature]) -> Self:
+        """The same workload with these features only."""
         ...
 
 

@@ -65,15 +65,17 @@ class NumberedClient:
         self._session = session
         self._recorder = recorder
 
-    def submit(self, tasks: Sequence[TaskSpec]) -> None:
-        """Submit tasks now and record each attempt and its outcome."""
+    def submit(self, tasks: Sequence[TaskSpec]) -> list[Submission]:
+        """Submit tasks now, record each attempt and its outcome, and return the outcomes."""
         for task in tasks:
             options: dict[str, object] = {"lock": task.lock, "priority": task.priority}
-            options |= {"intended": task.intended, "delay": task.delay or None}
+            options |= {"intended": task.intended, "delay": task.delay or None, "key": task.key}
             given = {name: value for name, value in options.items() if value is not None}
             self._recorder.record(OperationType.INVOKE, "enqueue", task=task.number, **given)
-        for submission in self._session.submit(tasks):
+        answers = self._session.submit(tasks)
+        for submission in answers:
             self._record_outcome(submission)
+        return answers
 
     def unfinished(self) -> int:
         """How many submitted tasks are unfinished according to the target."""

@@ -47,6 +47,14 @@ FOUND_BY: Mapping[str, ReleaseRun] = MappingProxyType(
         "reaper-overwrites-complete": ReleaseRun(scenario="lose-redis-tail"),
         "enqueue-not-idempotent": ReleaseRun(scenario="lose-reply", tasks=240),
         "late-completions-dropped": ReleaseRun(scenario="scale-to-zero"),
+        "error-before-retry": ReleaseRun(scenario="vary-tasks"),
+        "cancel-overwrites-complete": ReleaseRun(scenario="vary-tasks"),
+        "refused-start-runs": ReleaseRun(scenario="vary-tasks"),
+        "retry-not-charged": ReleaseRun(scenario="vary-tasks"),
+        "delay-in-whole-seconds": ReleaseRun(scenario="vary-tasks"),
+        "retry-at-once": ReleaseRun(scenario="vary-tasks"),
+        "key-forgotten": ReleaseRun(scenario="vary-tasks"),
+        "cancel-of-running-ignored": ReleaseRun(scenario="vary-tasks"),
         "reconciler-reruns-complete": ReleaseRun(scenario="flush-redis"),
         "cleanup-takes-pending": ReleaseRun(scenario="cleanup-under-load"),
         "startup-cancels-live": ReleaseRun(scenario="startup-cleanup-with-live-pools"),
@@ -59,13 +67,8 @@ NOT_BY: Mapping[str, str] = MappingProxyType(
         "renewal-steals-back": "the record refuses the stale token before the queue gets it",
         "lock-not-on-first-delivery": "it shows if many locked tasks arrive in one submission",
         "lock-freed-by-non-owner": "the record refuses the late end, so the queue does not get it",
-        "error-before-retry": "no task of these scenarios fails and is tried again",
         "release-burns-a-retry": "it shows if a task is stopped more often than it may crash",
-        "cancel-overwrites-complete": "no client of these scenarios cancels tasks",
         "refused-result-is-read": "a worker that resumes stops the handlers whose leases it lost, before they return",
-        "refused-start-runs": "no client of these scenarios cancels tasks",
-        "retry-not-charged": "no task of these scenarios fails and is tried again",
-        "delay-in-whole-seconds": "no task of these scenarios is delayed",
     }
 )
 

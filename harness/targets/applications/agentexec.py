@@ -57,7 +57,14 @@ class AgentexecApplication:
 
     def promises(self, settings: TargetSettings) -> Promises:
         """Those of agentexec, without what the application decides: the progress that it reports, and its own SQL."""
-        return replace(everything(settings), progress=False, deadlock_free=False)
+        return replace(
+            everything(settings),
+            progress=False,
+            deadlock_free=False,
+            orphans_end_within=None,
+            cancels_within=None,
+            retry_pauses=None,
+        )
 
     def open(self, endpoints: Endpoints, settings: TargetSettings) -> ApplicationSession:
         """Open a session and create agentexec's schema if it is missing; raises `TargetFailed`."""

@@ -32,6 +32,36 @@ OF_SCENARIOS: Mapping[str, Defect] = MappingProxyType(
                 Edit(where="agentexec.activity.startup:_orphans", old=" if i not in known", new=""),
             ),
             _of_scenario(
+                "retry-at-once",
+                "a queue that puts a failed task back into its list",
+                "a service that is down is asked again without any pause",
+                Edit(
+                    where="agentexec.worker.runner:retry_delay",
+                    old="min(cap, base * 2 ** min(attempt - 1, 60))",
+                    new="0.0",
+                ),
+            ),
+            _of_scenario(
+                "key-forgotten",
+                "a key that only the queue compares, and the queue was emptied",
+                "a submission that is sent again becomes a second task",
+                Edit(
+                    where="agentexec.store.statements:ENQUEUED",
+                    old="v.idempotency_key, v.lock_key",
+                    new="NULL, v.lock_key",
+                ),
+            ),
+            _of_scenario(
+                "cancel-of-running-ignored",
+                "a cancel that only takes a task out of the queue",
+                "a task that runs goes on after its cancel was accepted",
+                Edit(
+                    where="lua/cancel.lua",
+                    old="redis.call('HSET', CANCEL, ARGV[i], '1')",
+                    new="redis.call('HDEL', CANCEL, ARGV[i])",
+                ),
+            ),
+            _of_scenario(
                 "poison-for-ever",
                 "a queue without a limit of deliveries",
                 "a task whose workers die of it stops a pool for good",

@@ -133,9 +133,12 @@ def test_a_pool_without_a_time_out_is_not_asked_to_end_before_a_task_that_goes_o
     assert verdicts(releases, loss=Loss.SIGTERM_LATE)["shutdown"] is Verdict.INVALID
 
 
-def test_a_target_without_promises_need_not_show_results_delays_and_charges(tmp_path: Path) -> None:
+def test_a_target_without_promises_need_not_show_what_older_sessions_do_not(tmp_path: Path) -> None:
     """A session of older times gives no evidence of them, and UNKNOWN would be no answer."""
     settings = TargetSettings(queue="q", folder=tmp_path, history=tmp_path, gate_address="g")
     made = promised(cast("Target", object()), settings)
-    assert (made.results, made.delays, made.charges) == (False, False, False)
-    assert replace(made, results=True, delays=True, charges=True) == everything(settings)
+    every = everything(settings)
+    shown = dict.fromkeys(("results", "delays", "charges", "keys"), False)
+    shown |= dict.fromkeys(("orphans_end_within", "cancels_within", "retry_pauses"))
+    assert made == replace(every, **shown)
+    assert all(getattr(every, name) for name in shown)

@@ -26,7 +26,8 @@ from harness.scenario import registry
 from harness.scenario.applicable import for_target, services_of, why_left_out
 from harness.targets.adapter import shipped
 from harness.targets.agentexec_target import TARGET
-from harness.targets.base import Target
+from harness.targets.base import Target, TaskFeature
+from harness.workloads.varied_tasks import VariedTasks
 from tests.support.histories import HistoryBuilder
 from tests.unit.harness.cli.test_series import Runs, runs
 
@@ -41,6 +42,7 @@ OF_POSTGRES = {
     *("read-only-postgres", "cancel-statements", "terminate-storm", "backup-and-restore-under-load"),
 }
 OF_HANDLERS = {"handler-exits", "handler-blocks", "kill-forked-worker", "exhaust-memory"}
+OF_FEATURES = {"vary-tasks"}
 NODE = str(Path(__file__).parents[3] / "data" / "node_adapter")
 
 
@@ -56,11 +58,11 @@ def names(found: Sequence[tuple[Any, str]]) -> set[str]:
     ("target", "left_out"),
     [
         ("agentexec", set()),
-        ("agentexec-0.3.0", set()),
-        ("rq", OF_POSTGRES),
-        ("celery@rabbitmq-late", OF_POSTGRES),
-        ("pgqueuer", OF_REDIS),
-        ("procrastinate", OF_REDIS),
+        ("agentexec-0.3.0", OF_FEATURES),
+        ("rq", OF_POSTGRES | OF_FEATURES),
+        ("celery@rabbitmq-late", OF_POSTGRES | OF_FEATURES),
+        ("pgqueuer", OF_REDIS | OF_FEATURES),
+        ("procrastinate", OF_REDIS | OF_FEATURES),
         (NODE, OF_REDIS | OF_POSTGRES | OF_HANDLERS | {"lose-reply"}),
     ],
 )
@@ -69,7 +71,7 @@ def test_what_cannot_strike_is_left_out(target: str, left_out: set[str], chosen:
     found = request(chosen, "--target", target)
     assert left_out <= names(found.left_out)
     known = {one.name: one for one in registry.scenarios().values()}
-    for name in (one for one in names(found.left_out) if known[one].topology is None):
+    for name in (one for one in names(found.left_out) - OF_FEATURES if known[one].topology is None):
         assert all(_cannot(fault, found.target) for fault in known[name].faults)
     for one in (one for one in found.scenarios if one.topology is None):
         assert not one.faults or not all(_cannot(fault, found.target) for fault in one.faults)
@@ -88,6 +90,11 @@ def _cannot(fault: Any, found: Target) -> bool:
     [
         ("restart-postgres", "rq", "restart-postgres strikes postgres, and rq needs redis"),
         ("lose-reply", NODE, "lose-reply strikes redis and postgres, and node-files needs no service"),
+        (
+            "vary-tasks",
+            "rq",
+            "vary-tasks asks tasks for fails and delay and cancel and key, which `features` of rq",
+        ),
         ("handler-exits", NODE, "handler-exits asks handlers for exit, which `actions` of node-files"),
     ],
 )
@@ -104,6 +111,21 @@ def test_of_several_kinds_those_that_can_strike_are_injected() -> None:
     _, note = for_target(registry.scenario("mixed-soak"), registry.target("rq"))
     assert note is not None
     assert "faults are left out: mixed-soak strikes postgres" in note
+
+
+def test_of_several_features_those_of_the_target_are_used() -> None:
+    some: Any = SimpleNamespace(name="some", features=(TaskFeature.DELAY,))
+    scenario, note = for_target(registry.scenario("vary-tasks"), some)
+    assert (
+        note == "vary-tasks asks tasks for fails and cancel and key, which `features` of some does not have"
+    )
+    workload = scenario.workload
+    assert isinstance(workload, VariedTasks)
+    arrivals = list(workload.generator(seed=1, tasks=100, gated=()))
+    assert any(one.task.delay for one in arrivals)
+    assert not any(one.task.fails or one.task.key or one.task.cancel_after for one in arrivals)
+    assert "delays" in workload.checkers()
+    assert workload.checkers().keys().isdisjoint({"charges", "retries", "cancels", "keys"})
 
 
 def test_the_checker_asks_for_as_many_faults_as_can_strike() -> None:
@@ -147,7 +169,7 @@ def test_a_summary_for_a_job_names_it_too(runs: Runs, tmp_path: Path) -> None:
 
 def test_a_target_that_says_nothing_is_asked_for_everything() -> None:
     silent: Any = SimpleNamespace(name="silent")
-    assert [name for name, one in registry.scenarios().items() if why_left_out(one, silent)] == []
+    assert {name for name, one in registry.scenarios().items() if why_left_out(one, silent)} == OF_FEATURES
     only: Any = SimpleNamespace(name="silent", needs=("postgres",))
     assert why_left_out(registry.scenario("flush-redis"), only) == "strikes redis, and silent needs postgres"
     assert why_left_out(registry.scenario("flush-redis"), TARGET) is None

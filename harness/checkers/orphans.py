@@ -1,0 +1,124 @@
+"""Does a handler end soon after another run of its task began?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from harness.checkers.base import Checker, CheckResult, Verdict
+from harness.checkers.counterexample import Counterexample, explain
+from harness.checkers.settings import keeps_settings
+from harness.history import History, InjectionKind
+from harness.history.faults import injected_faults, kills, undisturbed_since
+from harness.history.figures import counted, seconds
+from harness.history.machine import bound_lost_to_machine
+from harness.history.promises import promises
+from harness.history.runs import Run, runs
+
+_HARMLESS = frozenset({InjectionKind.KILL, InjectionKind.STOP})
+
+
+class _Orphan(NamedTuple):
+    """A run that went on after `later` began, and since when it had to end (nanoseconds)."""
+
+    run: Run
+    later: Run
+    since: int
+    until: int
+
+    @property
+    def over(self) -> float:
+        """How long it went on, in seconds."""
+        return seconds(max(self.until - self.since, 0))
+
+
+@keeps_settings
+def orphans(within: float | None = None) -> Checker:
+    """A run whose fencing token is lost ends within `within` seconds after the next run of its task began.
+
+    Without `within` the bound is the promise `orphans_end_within`. A run has lost its token when a run of the same
+    activity with a higher one begins. The time counts from there, or from the end of a fault that struck the worker of
+    the lost run before it had passed: it could not notice anything. INVALID if the handler returned, failed or was
+    canceled later than that. UNKNOWN without a bound, and if only runs are late from which this machine took the time.
+    A run without an outcome is not judged. Does not claim that nothing was written meanwhile: `fencing` does.
+    """
+
+    def check(history: History) -> CheckResult:
+        bound = _promised(history) if within is None else within
+        if bound is None:
+            return CheckResult(
+                verdict=Verdict.UNKNOWN, summary="the time in which a lost run ends is not known"
+            )
+        found = list(_orphans(history, bound))
+        late = [one for one in found if one.over > bound]
+        excuses = {
+            id(one): text
+            for one in late
+            if (text := bound_lost_to_machine(history, one.since, one.until, bound=bound)) is not None
+        }
+        longest = max((one.over for one in found), default=0.0)
+        lost = counted(len(found), "run")
+        summary = f"{lost} lost to a later one and ended at most {longest:.3f} s after it began"
+        if late:
+            first = late[0]
+            summary = f"{len(late)} of {lost} went on for more than {bound:g} s after a later one began; {_why(first)}"
+        if excuses:
+            summary += f"; {len(excuses)} of them are not judged: {next(iter(excuses.values()))}"
+        return CheckResult(
+            verdict=Verdict.of(wrong=len(late) > len(excuses), unsure=bool(late)),
+            summary=summary,
+            figures={"orphans": len(found), "late": len(late), "longest": longest, "bound": bound},
+            counterexamples=explain(
+                history,
+                [Counterexample(kind="orphaned", task=one.run.task, why=_why(one)) for one in late],
+            ),
+        )
+
+    return check
+
+
+def recorded_orphans(history: History) -> dict[str, Checker]:
+    """The checker, for a history whose target promises when a lost run ends."""
+    return {} if _promised(history) is None else {"orphans": orphans()}
+
+
+def _promised(history: History) -> float | None:
+    made = promises(history)
+    return None if made is None else made.orphans_end_within
+
+
+def _orphans(history: History, bound: float) -> Iterator[_Orphan]:
+    """Each run with an outcome after the beginning of a run of its activity with a higher token."""
+    by_subject: dict[str, list[Run]] = {}
+    for run in runs(history):
+        by_subject.setdefault(run.subject, []).append(run)
+    faults = history.derive(_faults_of_workers)
+    for found in by_subject.values():
+        for run in found if len(found) > 1 else ():
+            later = next((one for one in found if _follows(one, run)), None)
+            if later is None or run.ended is None or run.process in kills(history):
+                continue
+            if run.ended.time > later.begun.time:
+                spans = faults.get(run.process, ())
+                since = undisturbed_since(spans, later.begun.time, within=bound)
+                yield _Orphan(run, later, since, run.ended.time)
+
+
+def _follows(later: Run, run: Run) -> bool:
+    return later.fence is not None and run.fence is not None and later.fence > run.fence
+
+
+def _faults_of_workers(history: History) -> Mapping[str, Sequence[tuple[int, int]]]:
+    """By worker, the spans of time (nanoseconds) in which a fault struck it that left it alive."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    for fault in injected_faults(history):
+        for worker in () if fault.kind in _HARMLESS else fault.workers:
+            found.setdefault(worker, []).append((fault.start, fault.until))
+    return found
+
+
+def _why(one: _Orphan) -> str:
+    return (
+        f"task {one.run.task} went on in {one.run.process} under fence {one.run.fence} for {one.over:.3f} s after "
+        f"{one.later.process} began it under fence {one.later.fence}"
+    )
