@@ -129,26 +129,15 @@ class LocalPostgres(LocalServer):
         return words[-1].strip().split()[0]
 
     def _run(self, program: str, *arguments: str) -> str:
-        done = subprocess.run(
-            [str(self._binaries / program), *arguments],
-            cwd=self.home,
-            env=self.environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=_TIMEOUT_SECONDS,
-            check=False,
-            start_new_session=True,
-            **self.credentials(),
+        remedy = "Correct what it names, give another Postgres, or use the containers backend."
+        return run_program(
+            self._binaries / program,
+            *arguments,
+            environment=self.environment(),
+            folder=self.home,
+            remedy=remedy,
+            credentials=self.credentials(),
         )
-        if done.returncode != 0:
-            lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-            raise EnvironmentUnavailable(
-                f"{program} failed with code {done.returncode}: {lines[0] if lines else 'it wrote nothing'}. "
-                "Correct what it names, give another Postgres, or use the containers backend."
-            )
-        return done.stdout
 
     def _change_owner(self, path: Path) -> None:
         who = self.credentials()
@@ -179,6 +168,44 @@ def unprivileged() -> Credentials:
         return {}
     account = pwd.getpwnam("nobody")
     return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+
+
+def run_program(
+    program: Path,
+    *arguments: str,
+    environment: Mapping[str, str],
+    folder: Path,
+    remedy: str,
+    credentials: Credentials | None = None,
+) -> str:
+    """What a program of Postgres prints; raises `EnvironmentUnavailable` with its first line if it fails.
+
+    Raises OSError if it cannot be started.
+    """
+    try:
+        done = subprocess.run(
+            [str(program), *arguments],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_TIMEOUT_SECONDS,
+            check=False,
+            start_new_session=True,
+            **(credentials or {}),
+        )
+    except subprocess.TimeoutExpired:
+        raise EnvironmentUnavailable(
+            f"{program.name} did not end within {_TIMEOUT_SECONDS:g} s. {remedy}"
+        ) from None
+    if done.returncode != 0:
+        lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+        raise EnvironmentUnavailable(
+            f"{program.name} failed with code {done.returncode}: {lines[0] if lines else 'it wrote nothing'}. {remedy}"
+        )
+    return done.stdout
 
 
 def client_program(name: str) -> Path:

@@ -1,4 +1,4 @@
-"""Removes every process, container and file of a session after its run, even if the runner is killed.
+"""Removes every process, container, cgroup and file of a session after its run, even if the runner is killed.
 
 The runner has the write end of a pipe and the reaper process the read end. When the runner ends for any reason,
 SIGKILL included, the kernel closes the write end, and the reaper sweeps the session.
@@ -31,6 +31,7 @@ VARIABLE = "HARNESS_SESSION"
 LABEL = "agentexec-harness.session"
 FOLDER_PREFIX = "hx-"
 ENGINE_MARKER = "engine"
+MEMORY_GROUPS = "memory-groups"
 CLEANED = b"cleaned"
 
 _PASS_SECONDS = 0.02
@@ -165,6 +166,14 @@ def release_shared_memory(folder: Path, pid_files: str = "*/*/postmaster.pid") -
                 libc.shmctl(segment, 0, None)
 
 
+def remove_memory_groups(folder: Path) -> None:
+    """Remove the memory cgroups that the session has noted in its folder; its processes have ended."""
+    with contextlib.suppress(OSError):
+        for line in (folder / MEMORY_GROUPS).read_text("utf-8").splitlines():
+            with contextlib.suppress(OSError):  # the run itself has removed it
+                Path(line).rmdir()
+
+
 def remove_folder(folder: Path) -> None:
     """Delete the session's folder with its content; does nothing for a folder without the session prefix."""
     if folder.name.startswith(FOLDER_PREFIX):
@@ -180,10 +189,11 @@ def engine_of(folder: Path) -> str | None:
 
 
 def sweep(session: str, folder: Path, spared: Iterable[Identity]) -> None:
-    """Remove every process, container and file of the session, with retries."""
+    """Remove every process, container, cgroup and file of the session, with retries."""
     spared = tuple(spared)
     kill_until_gone(lambda: processes_of(session, folder, spared))
     release_shared_memory(folder)
+    remove_memory_groups(folder)
     engine = engine_of(folder)
     if engine is not None:
         _remove_late_containers(session, engine)

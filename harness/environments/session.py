@@ -119,6 +119,7 @@ class Session:
                 f"A process of session {self.id} does not end. Look for processes with {reaper.VARIABLE}={self.id}."
             )
         reaper.release_shared_memory(self.folder)
+        reaper.remove_memory_groups(self.folder)
         engine = reaper.engine_of(self.folder)
         if engine is not None:
             self._remove_containers(engine)

@@ -11,7 +11,7 @@ from harness.environments.base import WATCHING, Service
 from harness.environments.urls import plain_url
 from harness.errors import GateError, HarnessError, first_line
 from harness.faults.base import Aim, FaultContext, PlannedFault
-from harness.faults.process import some_workers
+from harness.faults.process import some_workers, wait_until
 from harness.history import InjectionKind
 from harness.history.promises import Loss
 
@@ -22,6 +22,7 @@ AND application_name <> '{WATCHING}'
 """
 """The sessions that a fault strikes: those of its own database, without those that the harness watches with."""
 
+COUNT_SESSIONS: LiteralString = f"SELECT count(*) {OTHER_SESSIONS}"
 TERMINATE: LiteralString = f"SELECT count(pg_terminate_backend(pid)) {OTHER_SESSIONS}"
 
 
@@ -37,25 +38,34 @@ class TerminateBackends:
     service: Service = "postgres"
 
     def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
-        """No process; the operation names the oldest running pool."""
-        return Aim(pids=(), pool=some_workers(context)[0])
+        """No process; the operation names the oldest running pool. Raises `GateError` if there is no connection."""
+        pool = some_workers(context)[0]
+        # Clients come back a moment after the fault before.
+        if not wait_until(lambda: _counted(context, COUNT_SESSIONS) > 0, context.patience):
+            raise GateError(_NONE)
+        return Aim(pids=(), pool=pool)
 
     def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Terminate the connections; raises `GateError` if there is none, and `HarnessError` if Postgres refuses."""
-        if context.environment is None:
-            raise HarnessError("This run has no Postgres. Run it on a backend.")
-        url = plain_url(context.environment.endpoints.database_url)
-        try:
-            with psycopg.connect(url, autocommit=True) as connection:
-                row = connection.execute(TERMINATE).fetchone()
-        except psycopg.Error as error:
-            raise HarnessError(
-                f"Postgres did not end its connections: {first_line(error)}. See its log."
-            ) from None
-        if row is None or not row[0]:
-            raise GateError(
-                "Postgres had no connection to end. Run this fault on a target that uses Postgres."
-            )
+        if not _counted(context, TERMINATE):
+            raise GateError(_NONE)
 
     def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Nothing to heal: Postgres accepts connections all the time."""
+
+
+_NONE = "Postgres had no connection to end. Run this fault on a target that uses Postgres."
+
+
+def _counted(context: FaultContext, query: LiteralString) -> int:
+    if context.environment is None:
+        raise HarnessError("This run has no Postgres. Run it on a backend.")
+    url = plain_url(context.environment.endpoints.database_url)
+    try:
+        with psycopg.connect(url, autocommit=True) as connection:
+            row = connection.execute(query).fetchone()
+    except psycopg.Error as error:
+        raise HarnessError(
+            f"Postgres did not end its connections: {first_line(error)}. See its log."
+        ) from None
+    return int(row[0]) if row else 0

@@ -7,7 +7,6 @@ the servers of other backends.
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -21,9 +20,9 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from harness.environments.base import Endpoints, Environment, Service
-from harness.environments.local_postgres import client_program
+from harness.environments.local_postgres import client_program, run_program
 from harness.environments.urls import plain_url
-from harness.errors import HarnessError, UsageError
+from harness.errors import UsageError
 from harness.faults.base import Aim, FaultContext, PlannedFault
 from harness.faults.chores import duty
 from harness.faults.postgres_states import postgres_of, tables_locked
@@ -32,7 +31,6 @@ from harness.history import InjectionKind
 from harness.history.names import COPIED, COPY
 from harness.history.promises import Loss
 
-_LONGEST_SECONDS = 60.0
 _VARIABLES = {
     "host": "PGHOST",
     "port": "PGPORT",
@@ -112,7 +110,7 @@ def _recorded_copy(context: FaultContext, planned: PlannedFault, aim: Aim) -> It
     environment, witness = _servers(context), context.witness
     assert witness is not None, "the run has a session"
     backup = _backed_up(environment, planned)
-    with _restored(environment.endpoints, backup, planned) as copy:
+    with _restored(environment, backup, planned) as copy:
         aim.found[COPIED] = 0
         for operation in stored(copy.database_url):
             value = {"of": operation.f, "fault": planned.number, **operation.value}
@@ -124,15 +122,16 @@ def _recorded_copy(context: FaultContext, planned: PlannedFault, aim: Aim) -> It
 def _backed_up(environment: Environment, planned: PlannedFault) -> Path:
     """The file of a backup in the folder of the run."""
     file = environment.folder / f"backup-{planned.number}.sql"
-    _run("pg_dump", environment.endpoints, f"--file={file}")
+    _run("pg_dump", environment, environment.endpoints, f"--file={file}")
     # An older server does not know the setting, which a newer pg_dump writes into the head of each file.
     file.write_bytes(file.read_bytes().replace(b"\nSET transaction_timeout = 0;", b"", 1))
     return file
 
 
 @contextmanager
-def _restored(endpoints: Endpoints, backup: Path, planned: PlannedFault) -> Iterator[Endpoints]:
+def _restored(environment: Environment, backup: Path, planned: PlannedFault) -> Iterator[Endpoints]:
     """The backup in a database of its own, which is dropped at the end. The file is gone then."""
+    endpoints = environment.endpoints
     name = f"harness_backup_{planned.number}"
     database = sql.Identifier(name)
     with postgres_of(endpoints) as postgres:
@@ -140,7 +139,15 @@ def _restored(endpoints: Endpoints, backup: Path, planned: PlannedFault) -> Iter
         try:
             parts = urlsplit(endpoints.database_url)
             copy = endpoints.replace({"postgres": urlunsplit(parts._replace(path=f"/{name}"))})
-            _run("psql", copy, "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", f"--file={backup}")
+            _run(
+                "psql",
+                environment,
+                copy,
+                "--no-psqlrc",
+                "--quiet",
+                "--set=ON_ERROR_STOP=1",
+                f"--file={backup}",
+            )
             yield copy
         finally:
             backup.unlink(missing_ok=True)
@@ -163,30 +170,17 @@ def _set_back(
                         sink.write(block)
 
 
-def _run(program: str, endpoints: Endpoints, *arguments: str) -> None:
+def _run(program: str, environment: Environment, endpoints: Endpoints, *arguments: str) -> None:
     """Run a client program of Postgres against a database; its password is in no command line."""
     given = conninfo_to_dict(plain_url(endpoints.database_url))
     login = {
         variable: str(given[name]) for name, variable in _VARIABLES.items() if given.get(name) is not None
     }
-    try:
-        done = subprocess.run(
-            [str(client_program(program)), "--no-password", *arguments],
-            env={**os.environ, **login},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=_LONGEST_SECONDS,
-            check=False,
-            start_new_session=True,
-        )
-    except subprocess.TimeoutExpired:
-        raise HarnessError(
-            f"{program} did not end within {_LONGEST_SECONDS:g} s. See the log of Postgres."
-        ) from None
-    if done.returncode != 0:
-        lines = (done.stderr or done.stdout).strip().splitlines() or ["it wrote nothing"]
-        raise HarnessError(
-            f"{program} failed with code {done.returncode}: {lines[0]}. See the log of Postgres."
-        )
+    run_program(
+        client_program(program),
+        "--no-password",
+        *arguments,
+        environment={**os.environ, **login},
+        folder=environment.folder,
+        remedy="See the log of Postgres.",
+    )

@@ -63,8 +63,9 @@ class Fault(Protocol):
 
     An attribute `loss` (`harness.history.promises.Loss`) says what it takes from the system; a checker then asks only
     those systems that promise to survive it.
-    An attribute `service` names the server that it strikes, and `action` what a handler has to do for it at its gate: a
-    target without them is not asked (`harness.scenario.applicable`).
+    An attribute `service` names the server that it strikes, `action` what a handler has to do for it at its gate, and
+    `of_producer` is True if it kills a producer: a target without them is not asked (`harness.scenario.applicable`).
+    Nor is any where a method `unmet` says why this machine cannot have the fault.
     """
 
     @property
@@ -108,7 +109,7 @@ class PlannedFault:
     """A fault with what the seed decided about it.
 
     `moment` is in seconds since the start of the workload; it is None for a gated fault, which waits for a handler at
-    `gate`. `draw`, a number in [0, 1), chooses among possible victims.
+    `gate`, from `due` on: then its task is submitted. `draw`, a number in [0, 1), chooses among possible victims.
     """
 
     number: int
@@ -116,3 +117,4 @@ class PlannedFault:
     gate: str
     moment: float | None
     draw: float
+    due: float = 0.0

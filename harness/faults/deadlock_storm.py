@@ -14,8 +14,9 @@ from psycopg import errors, sql
 from harness.environments.base import Endpoints, Service
 from harness.environments.deadlocks import CAUSED
 from harness.errors import GateError
-from harness.faults.held_state import repeated, striking
+from harness.faults.held_state import repeated
 from harness.faults.postgres_states import Connection, altered, count_of, postgres_of
+from harness.faults.process import wait_until
 from harness.history import InjectionKind
 from harness.history.promises import Loss
 
@@ -24,6 +25,7 @@ from harness.history.promises import Loss
 _CLIENT_TIMEOUT, _OWN_TIMEOUT, _MOST_WAIT = "300ms", "10s", "1s"
 _FIRST_ROWS, _ROWS = 4, 60
 _BETWEEN_SECONDS = 0.3
+_REPORTED_SECONDS = 3.0
 # While one has the last rows, the other is next in line for them: what clients have to change meanwhile, they change
 # in one statement, which then meets the other.
 _SESSIONS = 2
@@ -36,6 +38,8 @@ WHERE s.n_tup_upd > 0 GROUP BY s.relid, s.n_tup_upd ORDER BY s.n_tup_upd DESC LI
 _IN_CIRCLE: LiteralString = """
 SELECT count(*) FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid)) AND pid = ANY(pg_blocking_pids(%s))
 """
+# A circle lasts for less than a time-out of a client, so that one look in a while may miss it.
+_DEADLOCKS: LiteralString = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,18 +65,24 @@ class DeadlockStorm:
                 one.execute(sql.SQL("SET deadlock_timeout = {}").format(_OWN_TIMEOUT))
                 one.execute(sql.SQL("SET lock_timeout = {}").format(_MOST_WAIT))
             pids = [one.info.backend_pid for one in sessions]
-            with (
-                altered(postgres, {"deadlock_timeout": _CLIENT_TIMEOUT}),
-                striking(
-                    lambda: sum(count_of(postgres, _IN_CIRCLE, pid, pid) for pid in pids),
+            before, hits = count_of(postgres, _DEADLOCKS), [0]
+
+            def hit() -> bool:
+                circles = sum(count_of(postgres, _IN_CIRCLE, pid, pid) for pid in pids)
+                hits.append(circles + count_of(postgres, _DEADLOCKS) - before)
+                return any(hits)
+
+            with altered(postgres, {"deadlock_timeout": _CLIENT_TIMEOUT}), repeated(hit):
+                with ExitStack() as locking:
+                    for one in sessions:
+                        locking.enter_context(repeated(partial(_lock, one, first, rest)))
+                    yield
+                wait_until(hit, _REPORTED_SECONDS)
+            if not any(hits):
+                raise GateError(
                     "Postgres had nothing to strike: no statement waited for a row while it held an earlier one. "
-                    "Run this fault on a target that changes several rows at once, with more tasks.",
-                ),
-                ExitStack() as locking,
-            ):
-                for one in sessions:
-                    locking.enter_context(repeated(partial(_lock, one, first, rest)))
-                yield
+                    "Run this fault on a target that changes several rows at once, with more tasks."
+                )
 
 
 def _lock(session: Connection, first: sql.Composed, rest: sql.Composed) -> None:
@@ -84,13 +94,13 @@ def _lock(session: Connection, first: sql.Composed, rest: sql.Composed) -> None:
 
 def _locks(postgres: Connection) -> tuple[sql.Composed, sql.Composed]:
     """The statements that lock the last rows, and those before them."""
-    busiest = postgres.execute(_BUSIEST).fetchone()
-    if busiest is None:
+    # Sessions report what they changed once a second, and a crash of the server forgets it.
+    if not wait_until(lambda: postgres.execute(_BUSIEST).fetchone() is not None, _REPORTED_SECONDS):
         raise GateError(
             "Postgres had nothing to strike: no row of a table with a primary key was changed. "
             "Run this fault on a target that uses Postgres, with more tasks."
         )
-    name, columns = busiest
+    [(name, columns)] = postgres.execute(_BUSIEST).fetchall()
     order = sql.SQL(", ").join(sql.SQL("{} DESC").format(sql.Identifier(column)) for column in columns)
     lock = sql.SQL("{} SELECT FROM {} ORDER BY {} LIMIT {} OFFSET {} FOR UPDATE")
     table = sql.SQL(name)

@@ -15,7 +15,13 @@ from harness.environments.base import DiskLimits, Environment, FileAccess, Servi
 from harness.environments.redis_connection import RedisConnection
 from harness.errors import GateError, HarnessError, UsageError
 from harness.faults.base import Aim, FaultContext, PlannedFault
-from harness.faults.postgres_states import Connection, postgres_of
+from harness.faults.postgres_states import (
+    MOST_WAIT_SECONDS,
+    TABLES_IN_USE,
+    Connection,
+    moments,
+    postgres_of,
+)
 from harness.faults.process import some_workers, wait_until
 from harness.faults.redis_memory import redis_of
 from harness.faults.redis_states import refusing
@@ -24,9 +30,6 @@ from harness.history import InjectionKind
 from harness.history.promises import Loss
 
 _TABLESPACE = "harness_small_disk"
-_POLL_SECONDS = 0.005
-# How long the tables wait for a moment when no transaction uses one.
-_MOST_WAIT_SECONDS = 10.0
 # Redis tries again once a second.
 _REDIS_SECONDS = 10.0
 _REFUSED = "No space left on device"
@@ -120,7 +123,7 @@ def _on_disk(postgres: Connection, folder: str) -> Iterator[None]:
     finally:
         if not _moved(postgres, space, sql.Identifier("pg_default")):
             raise HarnessError(
-                f"The tables of Postgres are still on the disk that was full, after {_MOST_WAIT_SECONDS:g} s. "
+                f"The tables of Postgres are still on the disk that was full, after {MOST_WAIT_SECONDS:g} s. "
                 "See its log."
             )
         postgres.execute(drop)
@@ -134,22 +137,17 @@ def _move_there(postgres: Connection, space: sql.Identifier) -> None:
             "the tables of Postgres do not fit on the small disk. Run this fault earlier."
         ) from None
     if not moved:
-        raise GateError(
-            f"some table of Postgres was in use at each moment of {_MOST_WAIT_SECONDS:g} s. "
-            "Run this fault on a target with shorter transactions."
-        )
+        raise GateError(TABLES_IN_USE)
 
 
 def _moved(postgres: Connection, source: sql.Identifier, to: sql.Identifier) -> bool:
-    """Move everything at a moment when no table is in use: a lock that waits could deadlock. False without one."""
+    """Move everything at a moment when no table is in use; False without one."""
     move = sql.SQL("ALTER {} ALL IN TABLESPACE {} SET TABLESPACE {} NOWAIT")
-    deadline = time.monotonic() + _MOST_WAIT_SECONDS
-    while time.monotonic() < deadline:
+    for _ in moments():
         with suppress(errors.ObjectInUse, errors.LockNotAvailable), postgres.transaction():
             for kind in ("TABLE", "INDEX"):
                 postgres.execute(move.format(sql.SQL(kind), source, to))
             return True
-        time.sleep(_POLL_SECONDS)
     return False
 
 

@@ -1,4 +1,4 @@
-"""Faults of memory: a handler leaks until its worker may have no more, or until the kernel would kill its process."""
+"""Faults of memory: a handler leaks until its worker may have no more, or until the kernel kills its process."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import psutil
 
+from harness.environments.memory_group import memory_group, why_no_group
 from harness.errors import GateError, UsageError
 from harness.faults.base import Aim, FaultContext, PlannedFault
 from harness.faults.process import await_replacement, wait_until, worker_at_gate
@@ -71,10 +72,7 @@ class ExhaustMemory:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KillLeakingWorker:
-    """The handler leaks `megabytes`, and its worker gets SIGKILL, as from the kernel or from a limit of a container.
-
-    A cgroup would kill it in the same way, and needs rights that a run does not have everywhere.
-    """
+    """The handler leaks `megabytes`, and its worker gets SIGKILL, as from a supervisor that watches its memory."""
 
     at: float
     megabytes: int = 64
@@ -96,6 +94,49 @@ class KillLeakingWorker:
         _await(worker, lambda: worker.memory_info().rss > limit, context.patience)
         send(aim.pids, signal.SIGKILL)
         wait_until(lambda: not any(map(is_alive, aim.pids)), context.patience)
+
+    def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        """Open the gate for the next run of the task and wait until a replacement is up."""
+        await_replacement(context, planned, aim)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExceedMemoryGroup:
+    """The handler leaks in a memory cgroup of `megabytes` that has only its worker, and the kernel kills the worker.
+
+    So does the limit of a container. Needs Linux and the right to make a cgroup.
+    """
+
+    at: float
+    megabytes: int = 32
+    gated: bool = True
+    name: str = "exceed-memory-group"
+    action: str = "leak"
+    kind: InjectionKind = InjectionKind.KILL
+    loss: Loss = Loss.WORKER_KILLED
+
+    def unmet(self) -> str | None:
+        """Why this machine cannot have the fault; None if it can."""
+        return why_no_group()
+
+    def aim(self, context: FaultContext, planned: PlannedFault) -> Aim:
+        """The worker whose handler waits at the gate."""
+        return worker_at_gate(context, planned, megabytes=self.megabytes)
+
+    def inject(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
+        """Make the group, move the worker, let its handler leak; raises `GateError` unless the kernel kills it."""
+        assert context.environment is not None, "the run has pools"
+        [pid] = aim.pids
+        limit = self.megabytes * MEGABYTE
+        with memory_group(context.environment.folder, str(planned.number), limit) as group:
+            group.take(pid)
+            context.gates.act(planned.gate, f"{self.action} {_MOST_MEGABYTES} {context.patience:g}")
+            wait_until(lambda: not is_alive(pid), context.patience)
+            aim.found["kills"] = group.kills
+        if not aim.found["kills"]:
+            raise GateError(
+                "the handler was asked to leak memory, and the kernel did not kill its worker. See `dmesg`."
+            )
 
     def heal(self, context: FaultContext, planned: PlannedFault, aim: Aim) -> None:
         """Open the gate for the next run of the task and wait until a replacement is up."""

@@ -32,8 +32,8 @@ class Nemesis:
         decides whether enough faults were injected.
         """
         for fault in planned:
-            if fault.moment is not None:
-                stop.wait(max(0.0, start + fault.moment - time.monotonic()))
+            begin = fault.due if fault.moment is None else fault.moment
+            stop.wait(max(0.0, start + begin - time.monotonic()))
             if stop.is_set():
                 return
             self._carry_out(fault, len(planned))

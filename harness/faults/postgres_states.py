@@ -22,8 +22,12 @@ from harness.history.promises import Loss
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 _POLL_SECONDS = 0.005
-# How long a lock waits for a moment when no transaction uses a table; some systems have none.
-_MOST_WAIT_SECONDS = 10.0
+MOST_WAIT_SECONDS = 10.0
+"""How long a fault waits for a moment when no transaction uses a table; some systems have none."""
+TABLES_IN_USE = (
+    f"some table of Postgres was in use at each moment of {MOST_WAIT_SECONDS:g} s. "
+    "Run this fault on a target with shorter transactions."
+)
 # Most statements take a millisecond or less, so that one look in a while would see hardly any.
 _SWEEPS = 100
 _REMEDY = "Run this fault on a target that uses Postgres, with more tasks."
@@ -189,17 +193,20 @@ def tables_locked(postgres: Connection) -> Iterator[Sequence[sql.Identifier]]:
     if not names:
         raise GateError(f"Postgres has no table to lock. {_REMEDY}")
     lock = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE NOWAIT").format(sql.SQL(", ").join(names))
-    deadline = time.monotonic() + _MOST_WAIT_SECONDS
-    while time.monotonic() < deadline:
+    for _ in moments():
         with suppress(errors.LockNotAvailable), postgres.transaction():
             postgres.execute(lock)
             yield names
             return
+    raise GateError(TABLES_IN_USE)
+
+
+def moments() -> Iterator[None]:
+    """Moments at which to try whether no table is in use, for `MOST_WAIT_SECONDS`: a lock that waits could deadlock."""
+    deadline = time.monotonic() + MOST_WAIT_SECONDS
+    while time.monotonic() < deadline:
+        yield
         time.sleep(_POLL_SECONDS)
-    raise GateError(
-        f"some table of Postgres was in use at each moment of {_MOST_WAIT_SECONDS:g} s. "
-        "Run this fault on a target with shorter transactions."
-    )
 
 
 @contextmanager

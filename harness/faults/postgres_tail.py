@@ -11,7 +11,7 @@ from typing import LiteralString
 
 from harness.environments.base import Service
 from harness.errors import GateError
-from harness.faults.backends import OTHER_SESSIONS
+from harness.faults.backends import COUNT_SESSIONS
 from harness.faults.base import Aim, FaultContext, PlannedFault
 from harness.faults.postgres_states import (
     NO_CONNECTION,
@@ -58,8 +58,7 @@ class LosePostgresTail:
         pool = some_workers(context)[0]
         with _connected(context) as postgres:
             # Clients come back a moment after the fault before.
-            query = f"SELECT count(*) {OTHER_SESSIONS}"
-            if not wait_until(lambda: count_of(postgres, query) > 0, context.patience):
+            if not wait_until(lambda: count_of(postgres, COUNT_SESSIONS) > 0, context.patience):
                 raise GateError(NO_CONNECTION)
         return Aim(pids=(), pool=pool, value={"lag": self.lag, "seconds": self.lag})
 

@@ -28,6 +28,7 @@ class KillProducer:
     moment: Moment
     at: float
     gated: bool = False
+    of_producer: bool = True
     name: str = "kill-producer"
     # No worker ends with it.
     kind: InjectionKind = InjectionKind.OTHER
@@ -65,6 +66,6 @@ def _chosen(context: FaultContext, planned: PlannedFault, service: Service) -> R
     if not found:
         raise GateError(
             f"no producer of this run has a process of its own with a link to {service}. "
-            "An application and the client of an adapter are not killed: only they know which tasks there are."
+            "Give the scenario `producers`, and name the target as the command line does."
         )
     return found[int(planned.draw * len(found))]

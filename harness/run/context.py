@@ -20,11 +20,10 @@ from harness.llm.profile import EndpointProfile
 from harness.llm.serving import serving
 from harness.run.kept_logs import record_clock
 from harness.scenario import PoolNeeds, Scenario
-from harness.targets.adapter import AdapterTarget
 from harness.targets.base import Target, TargetSession, TargetSettings
 from harness.targets.guarded import GuardedSession
 from harness.targets.pools import Pools
-from harness.targets.producers import ProducedSession, ProducerNeeds
+from harness.targets.producers import ProducedSession, ProducerNeeds, why_no_producer
 from harness.targets.promised import promised
 from harness.wire import Wire
 
@@ -133,7 +132,7 @@ def open_context(
         if served is not None:
             (folder / ENDPOINT_FILE).write_text(f"{served.base_url}\n{served.api_key}\n", "utf-8")
         opened, produced = target.open(endpoints, settings), None
-        if asked.producers.number and asked.producers.target and not isinstance(target, AdapterTarget):
+        if asked.producers.number and asked.producers.target and why_no_producer(target) is None:
             opened = ProducedSession.of(opened, asked.producers, endpoints, settings)
             produced = opened.producers
         session = stack.enter_context(closing(GuardedSession(opened)))

@@ -1,4 +1,4 @@
-"""Which faults of a scenario can strike a target: those of the services that it needs and of what its handlers can do.
+"""Which faults of a scenario can strike a target: those of its services, its handlers, its producer and this machine.
 
 A fault of a server that the target does not use has no victim, and its run could show nothing. In the same way, only
 those features of tasks are used that the target has.
@@ -6,7 +6,7 @@ those features of tasks are used that the target has.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from harness.environments.base import LEADS_TO, SERVICES, Service
@@ -15,6 +15,7 @@ from harness.faults.base import Fault
 from harness.history.figures import counted
 from harness.scenario.scenario import Scenario
 from harness.targets.base import Target, TaskFeature
+from harness.targets.producers import why_no_producer
 from harness.workloads.base import FeaturedWorkload
 
 
@@ -77,7 +78,7 @@ def services_of(target: Target) -> Sequence[Service]:
 
 
 def _striking(faults: Sequence[Fault], target: Target) -> tuple[Fault, ...]:
-    return tuple(fault for fault in faults if not (_service(fault, target) or _action(fault, target)))
+    return tuple(fault for fault in faults if not any(lack(fault, target) for lack in _LACKS))
 
 
 def _service(fault: Fault, target: Target) -> Service | None:
@@ -95,6 +96,21 @@ def _action(fault: Fault, target: Target) -> str | None:
     return action if can is not None and action not in can else None
 
 
+def _producer(fault: Fault, target: Target) -> str | None:
+    """Why no producer of the target can be killed, if the fault kills one."""
+    return why_no_producer(target) if getattr(fault, "of_producer", False) else None
+
+
+def _machine(fault: Fault, target: Target) -> str | None:
+    """Why this machine cannot have the fault."""
+    del target
+    unmet: Callable[[], str | None] | None = getattr(fault, "unmet", None)
+    return None if unmet is None else unmet()
+
+
+_LACKS = (_service, _action, _producer, _machine)
+
+
 def _why(faults: Sequence[Fault], target: Target) -> str:
     services = dict.fromkeys(service for fault in faults if (service := _service(fault, target)))
     actions = dict.fromkeys(action for fault in faults if (action := _action(fault, target)))
@@ -105,4 +121,6 @@ def _why(faults: Sequence[Fault], target: Target) -> str:
     if actions:
         listed = " and ".join(actions)
         parts.append(f"asks handlers for {listed}, which `actions` of {target.name} does not have")
+    for what, lack in (("kills a producer", _producer), ("limits memory", _machine)):
+        parts += [f"{what}, but {why}" for why in dict.fromkeys(lack(one, target) for one in faults) if why]
     return "; it ".join(parts)

@@ -80,13 +80,15 @@ def plan_faults(faults: Sequence[Fault], *, seed: int, due: Sequence[float]) -> 
         luck, victim = draw.random(), draw.random()
         later = faults[index + 1].at if index + 1 < len(faults) else 1.0
         start, end = _due(fault.at, due), _due(max(fault.at, later), due)
+        task = _number(fault, len(due))
         planned.append(
             PlannedFault(
                 number=index + 1,
                 fault=fault,
-                gate=GATE.format(number=_number(fault, len(due))),
+                gate=GATE.format(number=task),
                 moment=None if fault.gated else start + luck * (end - start),
                 draw=victim,
+                due=due[task - 1],
             )
         )
     return tuple(planned)

@@ -59,6 +59,7 @@ class AdapterTarget:
     """The system under test that an adapter.toml describes; its tasks have numbers and no names."""
 
     task_names: ClassVar[tuple[str, ...]] = ()
+    why_no_producer: ClassVar[str] = "the client of an adapter alone knows which tasks it has submitted"
 
     def __init__(self, file: AdapterFile) -> None:
         self.file = file

@@ -161,6 +161,7 @@ class Target(Protocol):
     (`harness_worker.actions`): faults of others are left out. Without them, it is asked for all.
     An optional attribute `features` names what its tasks can do besides running once (`TaskFeature`).
     An optional attribute `topologies` names the servers besides single ones that it connects to (`Topology`).
+    An optional attribute `why_no_producer` says why none of its producers can be killed, None if one can.
     """
 
     @property

@@ -26,6 +26,12 @@ class ProducerNeeds:
     target: str | None = None
 
 
+def why_no_producer(target: object) -> str | None:
+    """Why a target has no producer that can be killed, in its own words; None if it has."""
+    why: str | None = getattr(target, "why_no_producer", None)
+    return why
+
+
 class RunningProducer:
     """One producer and its wires, by service. `is_killed` from the moment at which it is to be killed."""
 

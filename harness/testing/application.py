@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from harness.checkers import delivery
 from harness.checkers.base import Checker
@@ -59,6 +59,10 @@ class Invariant:
 @dataclass(kw_only=True, eq=False)
 class Application:
     """An application under test, as `app` makes it: a target whose invariants are checkers."""
+
+    why_no_producer: ClassVar[str] = (
+        "the process of the harness makes and submits the tasks of an application"
+    )
 
     application: Any
     wrapped: WrappedApplication

@@ -151,8 +151,8 @@ class Link:
             stream.send(data)
             return
         data, answer = self.conversation.refused(data)
-        if answer:
-            self._transports[Direction.TO_SERVER].write(answer)
+        if answer and Direction.TO_CLIENT not in self._ended:  # a server that has ended answers nothing
+            self.write(Direction.TO_CLIENT, answer)
         try:
             commands = self.conversation.requests(data) if data else []
             if self.conversation.client_name != self._name:

@@ -96,7 +96,7 @@ def test_a_backup_that_takes_too_long_ends_with_one_sentence(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("harness.faults.backup._LONGEST_SECONDS", 0.0)
+    monkeypatch.setattr("harness.environments.local_postgres._TIMEOUT_SECONDS", 0.0)
     with pytest.raises(HarnessError, match=r"^pg_dump did not end within 0 s\. See the log of Postgres\.$"):
         carry_out(BackUp(at=0.5), own_servers, session, tmp_path)
 

@@ -15,7 +15,7 @@ from psycopg import errors
 from harness.environments import local_disks
 from harness.environments.embedded import EmbeddedEnvironment
 from harness.errors import GateError, HarnessError, UsageError
-from harness.faults import full_disk
+from harness.faults import full_disk, postgres_states
 from harness.faults.base import FaultContext, PlannedFault
 from harness.faults.full_disk import FillDisk
 from harness.faults.held_state import repeated
@@ -102,7 +102,7 @@ def test_tables_that_do_not_come_back_are_seen(
     own_servers: EmbeddedEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = own_servers.endpoints.database_url
-    monkeypatch.setattr(full_disk, "_MOST_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(postgres_states, "MOST_WAIT_SECONDS", 0.2)
     with psycopg.connect(url, autocommit=True) as connection, psycopg.connect(url) as user:
         with pytest.raises(HarnessError, match="are still on the disk that was full"):
             with full_disk._full_postgres(own_servers):

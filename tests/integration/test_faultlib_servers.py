@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from types import SimpleNamespace
 from typing import Any
 
@@ -43,11 +43,11 @@ def own_servers() -> Iterator[EmbeddedEnvironment]:
 _GONE = 2**22 + 1
 
 
-def carry_out(fault: Fault, environment: EmbeddedEnvironment) -> None:
+def carry_out(fault: Fault, environment: EmbeddedEnvironment, patience: float = 10.0) -> None:
     pool: Any = SimpleNamespace(worker_pids=lambda: [1], name="pool-1", pid=_GONE)
     pools: Any = SimpleNamespace(running=lambda: [pool])
     gates: Any = None
-    context = FaultContext(gates=gates, pools=pools, environment=environment)
+    context = FaultContext(gates=gates, pools=pools, environment=environment, patience=patience)
     [planned] = plan_faults([fault], seed=1, due=[0.0])
     aim = fault.aim(context, planned)
     fault.inject(context, planned, aim)
@@ -66,11 +66,23 @@ def test_every_connection_is_terminated_and_new_ones_are_accepted(own_servers: E
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
+def test_termination_waits_for_clients_that_come_back(own_servers: EmbeddedEnvironment) -> None:
+    with ExitStack() as later:
+
+        def connect() -> None:
+            later.enter_context(psycopg.connect(own_servers.endpoints.database_url))
+
+        coming = threading.Timer(0.3, connect)
+        coming.start()
+        carry_out(TerminateBackends(at=0.0), own_servers)
+        coming.join()
+
+
 def test_termination_without_a_connection_is_no_fault(own_servers: EmbeddedEnvironment) -> None:
     with closing(PostgresSampler(own_servers.endpoints.database_url)) as gauges:  # that of the harness itself
         gauges.sample()
         with pytest.raises(GateError, match="no connection to end"):
-            carry_out(TerminateBackends(at=0.0), own_servers)
+            carry_out(TerminateBackends(at=0.0), own_servers, patience=0.0)
         assert gauges.sample().totals
 
 

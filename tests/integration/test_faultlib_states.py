@@ -149,7 +149,7 @@ def test_a_lock_waits_until_no_transaction_uses_a_table(own_servers: Endpoints) 
 
 @pytest.mark.timeout(60)
 def test_a_lock_does_not_wait_for_ever(own_servers: Endpoints, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgres_states, "_MOST_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(postgres_states, "MOST_WAIT_SECONDS", 0.2)
     with in_postgres(own_servers) as user:
         user.execute("BEGIN")
         user.execute("SELECT * FROM books")

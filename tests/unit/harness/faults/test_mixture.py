@@ -6,23 +6,60 @@ from collections import Counter
 from itertools import pairwise
 
 import chaos
-from harness.faults.mixture import mixed
+from harness.faults import mixture
+from harness.faults.chores import MigrateSchema
+from harness.faults.full_disk import FillDisk
+from harness.faults.handler import PoisonTask
+from harness.faults.held_state import HoldState
+from harness.faults.mixture import mixed, number_of_kinds
+
+FAULTS = chaos.SCENARIOS["mixed-soak"].faults
 
 
 def test_each_kind_is_there_about_equally_often_and_the_faults_are_spread_evenly() -> None:
-    faults = mixed(162, graceful=3.0)
-    assert faults == chaos.SCENARIOS["mixed-soak"].faults
-    often = Counter(fault.name for fault in faults)
-    assert len(often) >= 25
-    assert min(often.values()) >= 5
-    places = [fault.at for fault in faults]
+    assert mixed(len(FAULTS), graceful=3.0) == FAULTS
+    often = Counter(fault.name for fault in FAULTS)
+    assert len(often) >= 50
+    assert min(often.values()) >= 3
+    places = [fault.at for fault in FAULTS]
     assert places == sorted(places)
     assert 0 < places[0] < places[-1] < 1
 
 
+def test_each_fault_of_the_catalogue_is_there_unless_the_module_says_why_not() -> None:
+    others = {type(fault) for scenario in chaos.SCENARIOS.values() for fault in scenario.faults}
+    states = {type(fault.state) for fault in FAULTS if isinstance(fault, HoldState)}
+    missing = {one.__name__ for one in others - {type(fault) for fault in FAULTS}}
+    why_not = mixture.__doc__ or ""
+    assert missing
+    assert {name for name in missing if f"`{name}`" not in why_not} == set()
+    assert states == {
+        type(fault.state)
+        for scenario in chaos.SCENARIOS.values()
+        for fault in scenario.faults
+        if isinstance(fault, HoldState)
+    }
+
+
 def test_its_order_is_mixed_and_always_the_same() -> None:
-    assert [fault.name for fault in mixed(162, graceful=3.0)] == [
-        fault.name for fault in mixed(162, graceful=3.0)
-    ]
-    followers = {(one.name, other.name) for one, other in pairwise(mixed(162, graceful=3.0))}
-    assert len(followers) > 100, "a kind has many others behind it"
+    names = [fault.name for fault in mixed(162, graceful=3.0)]
+    assert names == [fault.name for fault in mixed(162, graceful=3.0)]
+    assert len(set(pairwise(names))) > 100, "a kind has many others behind it"
+
+
+def test_the_fewest_faults_hold_each_kind_and_no_other_gate_is_beside_the_poison() -> None:
+    few = mixed(number_of_kinds(), graceful=3.0)
+    assert {fault.name for fault in few} == {fault.name for fault in FAULTS}
+    poisoned = [number for number, fault in enumerate(few) if isinstance(fault, PoisonTask)]
+    assert poisoned == list(range(poisoned[0], poisoned[0] + len(poisoned)))
+    assert {few[number].at for number in poisoned} == {few[poisoned[0]].at}
+    if poisoned[-1] + 1 < len(few):
+        assert few[poisoned[-1] + 1].at == (poisoned[-1] + 1.5) / len(few)
+
+
+def test_what_fits_only_early_strikes_early_and_migrations_go_back_and_forth() -> None:
+    assert all(
+        fault.at < 0.2 for fault in FAULTS if isinstance(fault, FillDisk) and fault.service == "postgres"
+    )
+    back = [fault.previous for fault in FAULTS if isinstance(fault, MigrateSchema)]
+    assert back == [number % 2 == 0 for number in range(len(back))]

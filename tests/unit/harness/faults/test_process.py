@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,6 +36,7 @@ from harness.faults.process import (
 from harness.gate import GateKeeper
 from harness.history import History, Operation, OperationType, Recorder
 from harness.history.faults import fault_windows, injected_faults
+from harness.history.figures import NANOSECONDS
 from harness.history.promises import Loss, Promises
 from harness.processes import is_alive
 from harness.scenario.schedule import plan_faults
@@ -124,7 +125,11 @@ class Field:
     def inject(self, fault: Fault) -> list[str]:
         """Inject and heal, and return what the nemesis missed."""
         planned = plan_faults([fault], seed=1, due=[0.0])
-        self._nemesis.run(planned, start=time.monotonic(), stop=threading.Event())
+        return self.carry_out_all(planned, start=time.monotonic())
+
+    def carry_out_all(self, planned: Sequence[PlannedFault], *, start: float) -> list[str]:
+        """Inject and heal all of them, and return what the nemesis missed."""
+        self._nemesis.run(planned, start=start, stop=threading.Event())
         return self._nemesis.missed
 
     def history(self) -> History:
@@ -160,6 +165,16 @@ def field() -> Iterator[Field]:
                 pools.kill()
                 for recorder in recorders:
                     recorder.close()
+
+
+def test_a_gated_fault_waits_until_its_task_is_submitted(field: Field) -> None:
+    field.context = replace(field.context, patience=0.0)
+    field.promise(Promises())
+    field.gates.wait_for("task-1")
+    planned = [replace(one, due=0.5) for one in plan_faults([kill_worker_at_gate(at=0.0)], seed=1, due=[0.0])]
+    start = time.monotonic()
+    field.carry_out_all(planned, start=start)
+    assert next(iter(field.history().by_process("nemesis"))).time >= (start + 0.5) * NANOSECONDS
 
 
 def test_a_worker_is_killed_at_the_gate_and_its_successor_passes(field: Field, eventually: Any) -> None:

@@ -18,6 +18,7 @@ from harness.cli import series
 from harness.cli.main import _parser
 from harness.cli.request import RunRequest
 from harness.errors import UsageError
+from harness.faults import memory
 from harness.history import InjectionKind, OperationType
 from harness.history.names import LEFT_OUT
 from harness.kit.harness_worker.actions import ACTIONS
@@ -27,6 +28,7 @@ from harness.scenario.applicable import for_target, services_of, why_left_out
 from harness.targets.adapter import shipped
 from harness.targets.agentexec_target import TARGET
 from harness.targets.base import Target, TaskFeature
+from harness.testing.application import Application
 from harness.workloads.varied_tasks import VariedTasks
 from tests.support.histories import HistoryBuilder
 from tests.unit.harness.cli.test_series import Runs, runs
@@ -43,6 +45,7 @@ OF_POSTGRES = {
 }
 OF_HANDLERS = {"handler-exits", "handler-blocks", "kill-forked-worker", "exhaust-memory"}
 OF_FEATURES = {"vary-tasks"}
+AGENTEXEC = ("agentexec",)
 NODE = str(Path(__file__).parents[3] / "data" / "node_adapter")
 
 
@@ -69,7 +72,7 @@ def names(found: Sequence[tuple[Any, str]]) -> set[str]:
 @pytest.mark.parametrize("chosen", ["--all", "--tag=release"])
 def test_what_cannot_strike_is_left_out(target: str, left_out: set[str], chosen: str) -> None:
     found = request(chosen, "--target", target)
-    assert left_out <= names(found.left_out)
+    assert left_out | ({"kill-producer"} if target not in AGENTEXEC else set()) <= names(found.left_out)
     known = {one.name: one for one in registry.scenarios().values()}
     for name in (one for one in names(found.left_out) - OF_FEATURES if known[one].topology is None):
         assert all(_cannot(fault, found.target) for fault in known[name].faults)
@@ -80,6 +83,8 @@ def test_what_cannot_strike_is_left_out(target: str, left_out: set[str], chosen:
 
 
 def _cannot(fault: Any, found: Target) -> bool:
+    if getattr(fault, "of_producer", False) and hasattr(found, "why_no_producer"):
+        return True
     service, action = getattr(fault, "service", None), getattr(fault, "action", None)
     able = getattr(found, "actions", ACTIONS)
     return service not in (None, *services_of(found)) or action not in (None, *able)
@@ -95,12 +100,20 @@ def _cannot(fault: Any, found: Target) -> bool:
             "rq",
             "vary-tasks asks tasks for fails and delay and cancel and key, which `features` of rq",
         ),
+        ("kill-producer", "rq", "it kills a producer, but the client of an adapter alone knows which tasks"),
         ("handler-exits", NODE, "handler-exits asks handlers for exit, which `actions` of node-files"),
     ],
 )
 def test_one_that_is_named_is_refused(name: str, target: str, sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
         request("kill-pool", name, "--target", target)
+
+
+def test_an_application_has_no_producer_that_is_killed() -> None:
+    wrapped: Any = SimpleNamespace()
+    shop: Any = Application(application=None, wrapped=wrapped)
+    why = why_left_out(registry.scenario("kill-producer"), shop)
+    assert why == f"kills a producer, but {Application.why_no_producer}"
 
 
 def test_of_several_kinds_those_that_can_strike_are_injected() -> None:
@@ -126,6 +139,16 @@ def test_of_several_features_those_of_the_target_are_used() -> None:
     assert not any(one.task.fails or one.task.key or one.task.cancel_after for one in arrivals)
     assert "delays" in workload.checkers()
     assert workload.checkers().keys().isdisjoint({"charges", "retries", "cancels", "keys"})
+
+
+def test_what_this_machine_cannot_have_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "why_no_group", lambda: "there are no cgroups")
+    found, note = for_target(registry.scenario("exhaust-memory"), TARGET)
+    assert "exceed-memory-group" not in {fault.name for fault in found.faults}
+    assert (len(found.faults), note) == (
+        6,
+        "3 of 9 faults are left out: exhaust-memory limits memory, but there are no cgroups",
+    )
 
 
 def test_the_checker_asks_for_as_many_faults_as_can_strike() -> None:

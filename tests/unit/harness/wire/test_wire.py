@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from harness.environments.ports import LOOPBACK
 from harness.errors import UsageError
 from harness.wire import Wire
 from harness.wire.link import Link
+from tests.conftest import Eventually
 
 _SECONDS = 10.0
 
@@ -218,3 +220,20 @@ def test_replies_to_other_requests_pass(server: EchoServer, proxy: Wire) -> None
         assert losing.lost()
         assert server.received[-1] == b"COMMIT\n"
         assert ask(other, b"COMMIT\n") == b"COMMIT\n"
+
+
+def test_a_request_for_encryption_after_the_end_of_the_server_gets_no_answer(eventually: Eventually) -> None:
+    failures: list[object] = []
+    with socket.create_server((LOOPBACK, 0)) as listener:
+        url = f"postgresql://{LOOPBACK}:{listener.getsockname()[1]}/db"
+        with contextlib.closing(Wire(url, protocol="postgres")) as proxy:
+            proxy.loop.set_exception_handler(lambda loop, what: failures.append(what))
+            with connect(proxy) as client:
+                accepted, _ = listener.accept()
+                with accepted:
+                    accepted.shutdown(socket.SHUT_WR)
+                    assert client.recv(1) == b""
+                    client.sendall(struct.pack("!ii", 8, 80877103))
+                    client.shutdown(socket.SHUT_WR)
+                    eventually(lambda: not proxy.clients)
+    assert failures == []
