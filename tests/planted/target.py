@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from unittest.mock import patch
 from uuid import UUID
@@ -17,8 +17,10 @@ from uuid import UUID
 import agentexec as ax
 from agentexec.queue.protocol import Admission
 from harness.environments.base import Endpoints
+from harness.history.promises import Promises, RetryPauses
 from harness.targets.agentexec_target import AgentexecSession
 from harness.targets.base import Submission, TargetSettings, TaskFeature, TaskSpec
+from harness.targets.promised import everything
 from harness.targets.subprocess_pool import SubprocessPool
 from tests.planted.defect import Defect
 from tests.planted.defects import DEFECTS
@@ -107,6 +109,14 @@ class PlantedTarget:
 
     def version(self) -> str:
         return ax.__version__ if self.defect is None else f"{ax.__version__} with a planted bug"
+
+    def promises(self, settings: TargetSettings) -> Promises:
+        """Those of agentexec, with the pauses before retries that the variation sets."""
+        made, environment = everything(settings), self.variation.environment
+        if "AGENTEXEC_RETRY_BASE_SECONDS" not in environment:
+            return made
+        base, cap = (float(environment[f"AGENTEXEC_RETRY_{name}_SECONDS"]) for name in ("BASE", "CAP"))
+        return replace(made, retry_pauses=RetryPauses(base=base, cap=cap))
 
     def open(self, endpoints: Endpoints, settings: TargetSettings) -> PlantedSession:
         session = PlantedSession(endpoints, settings, self.defect, self.variation)
