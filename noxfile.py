@@ -155,6 +155,8 @@ def prepare(
     The state file contains `installing` while pip runs. An environment that an interrupted run left in this state is
     created again.
     """
+    # Some machines set it. Each process that the session starts would then compile the project again.
+    session.env["PYTHONDONTWRITEBYTECODE"] = None
     requirements = list(nox.project.dependency_groups(PYPROJECT, *groups))
     if package:
         chosen = ",".join(extras)

@@ -208,6 +208,7 @@ class FakeSession:
         self.location = str(folder)
         self.virtualenv = self
         self.bin = str(folder / "bin")
+        self.env: dict[str, str | None] = {}
         self.created = 0
         self.warned: list[str] = []
         self.installed: list[tuple[str, ...]] = []
@@ -239,6 +240,13 @@ def test_a_session_installs_once_and_again_only_for_something_new(tmp_path: Path
         noxfile().prepare(session, extras=["embedded", "load"], groups=groups)
     assert [requirements[-2:] for requirements in session.installed] == [("-e", ".[embedded,load]")] * 2
     assert session.created == 1
+
+
+def test_the_processes_of_a_session_compile_the_project_once(tmp_path: Path) -> None:
+    """For nox, None removes a variable."""
+    session = FakeSession(tmp_path / "env")
+    noxfile().prepare(session, groups=["lint"])
+    assert session.env == {"PYTHONDONTWRITEBYTECODE": None}
 
 
 def test_the_session_of_the_benchmarks_has_what_they_import_and_run(tmp_path: Path) -> None:
