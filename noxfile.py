@@ -155,6 +155,8 @@ def prepare(
     The state file contains `installing` while pip runs. An environment that an interrupted run left in this state is
     created again.
     """
+    # Some machines set it. Each process that the session starts would then compile the project again.
+    session.env["PYTHONDONTWRITEBYTECODE"] = None
     requirements = list(nox.project.dependency_groups(PYPROJECT, *groups))
     if package:
         chosen = ",".join(extras)
@@ -180,6 +182,17 @@ def prepare(
         session.install(*requirements, env={"PIP_CONSTRAINT": pin, "PIP_BUILD_CONSTRAINT": pin})
         name_checkout_in_ascii(folder)
         state.write_text(wanted, "utf-8")
+
+
+def prepare_for_tests(session: nox.Session) -> None:
+    """Use one environment, that of `tests`, for all sessions that need every extra: it takes a minute to install."""
+    environment = session.virtualenv
+    if Path(environment.location).name != "tests":
+        environment.location = str(Path(environment.location).with_name("tests"))
+        session.env["VIRTUAL_ENV"] = environment.location
+        with locked(Path(environment.location).with_suffix(".lock")):
+            environment.create()
+    prepare(session, extras=EXTRAS, groups=["test", "types"])
 
 
 def name_checkout_in_ascii(environment: Path) -> None:
@@ -233,14 +246,14 @@ def hooks(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Strict mypy over all packages, tests and the noxfile; `-- ARGS` go to mypy."""
-    prepare(session, extras=EXTRAS, groups=["test", "types"])
+    prepare_for_tests(session)
     session.run("mypy", *session.posargs)
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """Unit, integration and acceptance tests; `-- ARGS` go to pytest."""
-    prepare(session, extras=EXTRAS, groups=["test"])
+    prepare_for_tests(session)
     session.run(*pytest_command("tests", "not containers"), *session.posargs)
 
 
@@ -293,7 +306,7 @@ def peers_quick(session: nox.Session) -> None:
 @nox.session
 def nightly(session: nox.Session) -> None:
     """100,000 simulated runs, then property tests with the profile `nightly`; `-- ARGS` go to pytest."""
-    prepare(session, extras=EXTRAS, groups=["test"])
+    prepare_for_tests(session)
     command = ["python", "-m", "pytest", *IN_PARALLEL, "-m", "not containers", "--timeout=7200"]
     where = ["tests/properties", "tests/unit"]
     report = "--junitxml=reports/nightly.xml"
@@ -318,7 +331,7 @@ def load(session: nox.Session) -> None:
 @nox.session
 def containers(session: nox.Session) -> None:
     """Tests and scenarios on a Docker engine; `-- ARGS` replace the scenarios. Builds images by mmdebstrap."""
-    prepare(session, extras=EXTRAS, groups=["test"])
+    prepare_for_tests(session)
     if shutil.which("mmdebstrap"):
         session.run("harness", "images", "build")
     else:
@@ -332,14 +345,14 @@ def containers(session: nox.Session) -> None:
 @nox.session
 def planted(session: nox.Session) -> None:
     """Runs every method against every planted defect, into docs/design/planted.md; `-- [--release] NAME`."""
-    prepare(session, extras=EXTRAS, groups=["test"])
+    prepare_for_tests(session)
     session.run("python", "-m", "tests.planted", *session.posargs)
 
 
 @nox.session
 def promises(session: nox.Session) -> None:
     """Breaks each promise on purpose, and sees that what asks for it notices; `-- NAME` breaks one."""
-    prepare(session, extras=EXTRAS, groups=["test"])
+    prepare_for_tests(session)
     session.run("python", "-m", "tests.promises", *session.posargs)
 
 

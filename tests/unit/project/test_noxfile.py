@@ -207,13 +207,17 @@ class FakeSession:
     def __init__(self, folder: Path) -> None:
         self.location = str(folder)
         self.virtualenv = self
-        self.bin = str(folder / "bin")
+        self.env: dict[str, str | None] = {}
         self.created = 0
         self.warned: list[str] = []
         self.installed: list[tuple[str, ...]] = []
         self.posargs: list[str] = []
         self.commands: list[tuple[str, ...]] = []
         self.create()
+
+    @property
+    def bin(self) -> str:
+        return str(Path(self.location) / "bin")
 
     def create(self) -> None:
         self.created += 1
@@ -224,6 +228,9 @@ class FakeSession:
 
     def warn(self, message: str) -> None:
         self.warned.append(message)
+
+    def log(self, message: str) -> None:
+        pass
 
     def run(self, *command: str, env: dict[str, str] | None = None) -> None:
         self.commands.append(command)
@@ -239,6 +246,22 @@ def test_a_session_installs_once_and_again_only_for_something_new(tmp_path: Path
         noxfile().prepare(session, extras=["embedded", "load"], groups=groups)
     assert [requirements[-2:] for requirements in session.installed] == [("-e", ".[embedded,load]")] * 2
     assert session.created == 1
+
+
+def test_the_sessions_that_need_every_extra_install_it_once(tmp_path: Path) -> None:
+    sessions = [FakeSession(tmp_path / name) for name in ("types", "tests", "containers", "promises")]
+    for session in sessions:
+        getattr(noxfile(), Path(session.location).name)(session)
+    assert {session.location for session in sessions} == {str(tmp_path / "tests")}
+    assert [len(session.installed) for session in sessions] == [1, 0, 0, 0]
+    assert all(session.commands for session in sessions)
+
+
+def test_the_processes_of_a_session_compile_the_project_once(tmp_path: Path) -> None:
+    """For nox, None removes a variable."""
+    session = FakeSession(tmp_path / "env")
+    noxfile().prepare(session, groups=["lint"])
+    assert session.env == {"PYTHONDONTWRITEBYTECODE": None}
 
 
 def test_the_session_of_the_benchmarks_has_what_they_import_and_run(tmp_path: Path) -> None:
