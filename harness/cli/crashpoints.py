@@ -22,6 +22,7 @@ from harness.crashpoints.table import document, kinds_text, overall, reasons, ro
 from harness.environments import make_environment
 from harness.errors import EXIT_VALID, UsageError
 from harness.history.figures import counted
+from harness.history.promises import Promises
 from harness.masking import masked, one_line
 from harness.progress import Progress, progress_on
 from harness.report import claimed_folder
@@ -88,7 +89,7 @@ def run_crashpoints(options: Namespace) -> int:
     target = registry.target(options.target)
     only = [CrashStrike.parse(text) for text in options.only]
     for strike in only:
-        if strike.point.life not in LIVES:
+        if strike.point.life not in LIVES:  # that of a first strike is the same
             raise UsageError(f"There is no life {strike.point.life!r}. Choose one of {', '.join(LIVES)}.")
     if only and (options.lives or options.strikes):
         raise UsageError("--only names whole strikes. Leave --lives and --strikes out, or leave --only out.")
@@ -120,6 +121,9 @@ def _run(
         with run:
             strikes = only or _listed(options, target, run)
             rows = [] if options.list else run.strike(strikes)
+            if not (options.list or only or options.lives):
+                # Without all lives, what another life sends would pass for a repair.
+                rows = run.strike_repairs(_kinds(options, _promises(target, run)))
     if options.list:
         for point in run.points:
             print(one_line(f"{point.number or '-':>3}  {point.id}"))
@@ -131,17 +135,24 @@ def _run(
 
 
 def _listed(options: Namespace, target: Target, run: CrashpointsRun) -> list[CrashStrike]:
-    settings = TargetSettings(
-        queue="", folder=Path(), history=Path(), gate_address="", lease=run.settings.lease
-    )
-    promises = promised(target, settings)
+    promises = _promises(target, run)
     lives = lives_of(target, promises, options.lives)
     if not lives:
         raise UsageError(f"{target.name} can live none of {', '.join(options.lives)}. Choose other --lives.")
+    return all_strikes(run.list_points(lives), _kinds(options, promises))
+
+
+def _promises(target: Target, run: CrashpointsRun) -> Promises:
+    settings = TargetSettings(
+        queue="", folder=Path(), history=Path(), gate_address="", lease=run.settings.lease
+    )
+    return promised(target, settings)
+
+
+def _kinds(options: Namespace, promises: Promises) -> list[CrashKind]:
     # Without fencing tokens nothing could refuse what arrives late.
     kinds = [kind for kind in CrashKind if promises.fences or kind is not CrashKind.KILLED_LATE]
-    chosen = [kind for kind in kinds if not options.strikes or kind in options.strikes]
-    return all_strikes(run.list_points(lives), chosen)
+    return [kind for kind in kinds if not options.strikes or kind in options.strikes]
 
 
 def repeat_command(options: Namespace, strike: CrashStrike) -> str:

@@ -39,18 +39,23 @@ _OF_QUEUE = frozenset({"queue", "witnesses"})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StrikeRecord:
-    """What is known of one strike: its number in its lane, its tasks, and operations that no file has.
+    """What is known of one strike: the numbers of its faults in its lane, its tasks, and operations that no file has.
 
     `may_end_badly`: the life cancels its task. `alone`: no task of another strike was unfinished at its end.
     """
 
     strike: CrashStrike
-    number: int
+    faults: frozenset[int]
     tasks: frozenset[int]
     may_end_badly: bool
     alone: bool = True
     seconds: float = 0.0
     operations: tuple[Operation, ...] = field(default=())
+
+    @property
+    def losses(self) -> int:
+        """How many strikes there are: the second one may fall while the system repairs what the first one broke."""
+        return 1 if self.strike.first is None else 2
 
 
 def history_of(record: StrikeRecord, lane: Sequence[Operation]) -> History:
@@ -58,7 +63,7 @@ def history_of(record: StrikeRecord, lane: Sequence[Operation]) -> History:
     own, others = set[int](), set[int]()
     for operation in lane:
         if operation.process == NEMESIS:
-            (own if operation.value.get("fault") == record.number else others).update(operation.value["pids"])
+            (own if operation.value.get("fault") in record.faults else others).update(operation.value["pids"])
     # Without the faults that killed them, the workers of other strikes would seem to be up.
     gone = {worker_name(pid) for pid in others - own}
     return History.of(
@@ -68,7 +73,7 @@ def history_of(record: StrikeRecord, lane: Sequence[Operation]) -> History:
 
 def _is_of(record: StrikeRecord, operation: Operation, gone: Collection[str]) -> bool:
     if operation.process == NEMESIS:
-        return bool(operation.value.get("fault") == record.number)
+        return operation.value.get("fault") in record.faults
     if operation.f in _OF_TASKS:
         return operation.value.get("task") in record.tasks
     return operation.f != CHILD and operation.process not in gone
@@ -79,7 +84,7 @@ def judged(record: StrikeRecord, history: History) -> CrashRow:
     checkers: dict[str, Checker] = {
         "delivery": delivery(allow_errors=record.may_end_badly),
         # A strike excuses one more run of each task.
-        "duplicates": duplicates(len(record.tasks)),
+        "duplicates": duplicates(record.losses * len(record.tasks)),
         "transitions": transitions(),
         "fencing": fencing(),
         "effects": effects(),
@@ -87,7 +92,7 @@ def judged(record: StrikeRecord, history: History) -> CrashRow:
         "queue": nothing_left(),
         "witnesses": witnesses(),
         "causality": causality(),
-        "recovery": lambda found: recovery(_bound(found))(_without_unrecorded_ends(found)),
+        "recovery": lambda found: recovery(record.losses * _bound(found))(_without_unrecorded_ends(found)),
     }
     left_out = {
         *(() if record.alone else _OF_QUEUE),

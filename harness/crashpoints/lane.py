@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from harness.crashpoints.names import CommandNames
 from harness.crashpoints.points import PRODUCER, ROLES, WORKER, CommandKind, stable_name
 from harness.crashpoints.producer import ClientOfAdapter, LaneProducer
 from harness.environments.base import WATCHING, Endpoints, Environment, Service
-from harness.environments.urls import plain_url
+from harness.environments.redis_connection import RedisConnection
+from harness.environments.urls import plain_url, with_database
 from harness.errors import TargetFailed
 from harness.gate import GateKeeper
 from harness.history import OperationType, Recorder
@@ -35,12 +37,19 @@ from harness.targets.guarded import GuardedSession
 from harness.targets.pools import Pools, RunningPool
 from harness.targets.producer import ProcessProducer
 from harness.targets.promised import promised
-from harness.wire import Wire
+from harness.wire import ArmedStrike, Command, Wire
 
 _POLL_SECONDS = 0.02
+# A look at the tasks costs the servers and this process more than most commands, so the looks become rarer.
+_SELDOM, _SELDOMEST_SECONDS = 1.5, 0.1
 _FRESH_TASKS = 3
 _PASS_SECONDS = 3.0
 _END_SECONDS = 15.0
+# How many times longer a lane waits on a slow machine: for a passing condition, and for a task that looks stuck.
+_SLOW_MACHINE, _SLOWEST_MACHINE = 4.0, 20.0
+_REDIS_SECONDS = 10.0
+# The tasks of all lanes have different numbers.
+_TASKS_OF_A_LANE = 1_000_000
 # A worker that is killed in the moment of its start, or a pool that cannot end: the lane starts another pool.
 _WORKERS_SECONDS = 20.0
 _SERVICES: tuple[Service, ...] = ("postgres", "redis")
@@ -61,13 +70,16 @@ class LaneSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LanePlace:
-    """Where a lane is: its name, its servers, the folder of its history, and the number before those of its tasks."""
+    """Where a lane is: its number, its servers, and the folder of its history.
 
-    name: str
+    `database` is the number of its database in Redis, so that it can be emptied.
+    """
+
+    number: int
     environment: Environment
     folder: Path
     gauge: MachineGauge
-    first: int
+    database: int = 0
 
 
 class StrikeLane:
@@ -76,10 +88,16 @@ class StrikeLane:
     def __init__(self, settings: LaneSettings, place: LanePlace) -> None:
         self.settings = settings
         self._environment = place.environment
+        self.database = place.database
+        endpoints = place.environment.endpoints
+        own = {"redis": with_database(endpoints.redis_url, place.database)} if endpoints.redis_url else {}
+        self._servers = endpoints.replace(own)
         self._gauge = place.gauge
-        self._name = place.name
-        self.history = place.folder / place.name
-        self._next = place.first
+        self._name = f"lane-{place.number}"
+        self._number = place.number
+        self.history = place.folder / self._name
+        self._moved = Movement(self.history)
+        self._next = place.number * _TASKS_OF_A_LANE
         self.quiet = 0.0
         """For how many seconds nothing had changed when the last wait for an end was over."""
         self._stack = ExitStack()
@@ -119,13 +137,12 @@ class StrikeLane:
             disposable=True,
         )
         self.promises: Promises = promised(target, self._given)
-        needs = getattr(target, "needs", _SERVICES)
-        endpoints = self._environment.endpoints
+        needs, endpoints = getattr(target, "needs", _SERVICES), self._servers
         for role in ROLES:
             for service in (one for one in _SERVICES if one in needs):
                 wire = Wire(plain_url(endpoints.url(service)), protocol=service)
                 self.wires[role, service] = stack.enter_context(closing(wire))
-        self._pool_session = stack.enter_context(closing(self._session(WORKER)))
+        self._pool_session = self._session_of_pools()
         own = None if isinstance(target, AdapterTarget) else target.open(endpoints, self._given)
         if own is not None:
             stack.enter_context(closing(own))
@@ -164,17 +181,18 @@ class StrikeLane:
         """Whether the tasks are known without the producer: the client of an adapter has them in its memory."""
         return self._observer is not None
 
-    def command_names(self) -> Mapping[str, str]:
-        """Better names of commands, by those of the wires."""
-        found: Mapping[str, str] = getattr(self._pool_session, "command_names", dict)()
-        return found
+    @property
+    def names(self) -> CommandNames:
+        """The names of its commands."""
+        better: Mapping[str, str] = getattr(self._pool_session, "command_names", dict)()
+        return CommandNames(number=self._number, better=better)
 
     def kinds(self) -> Counter[CommandKind]:
         """How many commands of each kind the processes under test have sent."""
-        names, found = self.command_names(), Counter[CommandKind]()
+        names, found = self.names, Counter[CommandKind]()
         for (role, service), wire in self.wires.items():
             for (client, name), number in wire.kinds().items():
-                found[CommandKind(role, service, stable_name(client), names.get(name, name))] += number
+                found[CommandKind(role, service, stable_name(client), names.shown(service, name))] += number
         return Counter({kind: n for kind, n in found.items() if not kind.client.startswith(WATCHING)})
 
     def take(self, count: int) -> int:
@@ -219,18 +237,27 @@ class StrikeLane:
 
     def finish(self, within: float) -> bool:
         """Wait until every task has ended; False once nothing has changed for `within` seconds of the machine."""
-        return self.until(lambda: False, within)
+        # A task that looks stuck is worth a long wait: on a busy machine a shorter one shows nothing.
+        return self.until(lambda: False, within, slowest=_SLOWEST_MACHINE)
 
-    def until(self, holds: Callable[[], bool], within: float) -> bool:
+    def struck(self, armed: ArmedStrike, within: float) -> Command | None:
+        """The command of a strike, once it has fallen; None after `within` seconds of the machine."""
+        patience = Patience(within, self._gauge)
+        while (command := armed.wait(_SELDOMEST_SECONDS)) is None and not patience.is_over:
+            continue
+        return command
+
+    def until(self, holds: Callable[[], bool], within: float, *, slowest: float = _SLOW_MACHINE) -> bool:
         """Wait until this holds or every task has ended; False once nothing has changed for `within` seconds."""
-        patience, moved = Patience(within, self._gauge), Movement(self.history)
+        patience, pause = Patience(within, self._gauge, slowest=slowest), _POLL_SECONDS
         movement: Callable[[], object] = getattr(self.observer, "movement", lambda: None)
         while (unfinished := self.unfinished()) and not holds():
-            patience.look((unfinished, moved.operations(), movement()))
+            patience.look((unfinished, self._moved.operations(), movement()))
             self.quiet = patience.quiet
             if patience.is_over:
                 return False
-            time.sleep(_POLL_SECONDS)
+            time.sleep(pause)
+            pause = min(_SELDOM * pause, _SELDOMEST_SECONDS)
         self.quiet = 0.0
         return True
 
@@ -256,6 +283,11 @@ class StrikeLane:
             self._start_producer()
         else:
             self.start_workers()
+
+    def empty_redis(self) -> None:
+        """Remove all data of the lane in Redis."""
+        with closing(RedisConnection(plain_url(self._servers.redis_url), timeout=_REDIS_SECONDS)) as redis:
+            redis.call("FLUSHDB")
 
     def start_workers(self) -> bool:
         """Start a pool if none has workers, or once the one that is stopping has ended; whether it was necessary."""
@@ -301,18 +333,24 @@ class StrikeLane:
             )
         return True
 
-    def _session(self, role: str) -> GuardedSession:
-        return GuardedSession(self.settings.target.open(self._endpoints(role), self._given))
+    def _session_of_pools(self) -> GuardedSession:
+        target, endpoints = self.settings.target, self._endpoints(WORKER)
+        if isinstance(target, AdapterTarget):
+            # The client of the producer prepares the servers, and removes the data at its end.
+            session = target.attach(endpoints, self._given)
+            self._stack.callback(session.client.kill)
+            return GuardedSession(session)
+        return self._stack.enter_context(closing(GuardedSession(target.open(endpoints, self._given))))
 
     def _endpoints(self, role: str) -> Endpoints:
         urls = {service: wire.url for (side, service), wire in self.wires.items() if side == role}
-        return self._environment.endpoints.replace(urls)
+        return self._servers.replace(urls)
 
     def _end_processes(self) -> None:
         self.gates.open_all()
+        self.pools.kill()
         if self._producer is not None:
             self._producer.close()
-        self.pools.kill()
 
 
 def kill(pid: int) -> None:

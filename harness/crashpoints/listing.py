@@ -69,10 +69,17 @@ def _points_of_start(lane: StrikeLane, life: Life) -> list[Point]:
     return [replace(point, life=life.name) for point in in_order]
 
 
-def only_in_starts(points: Sequence[Point]) -> list[Point]:
-    """The points without those in the lives of a start whose command has a point in another life."""
-    others = {point.kind for point in points if not LIVES[point.life].starts}
-    return [point for point in points if not LIVES[point.life].starts or point.kind not in others]
+def without_repeated(points: Sequence[Point]) -> list[Point]:
+    """The points without those of lives that add only what no other life has (`Life.only_own`)."""
+    known = {point.kind for point in points if not LIVES[point.life].only_own}
+    found = []
+    for point in points:
+        if LIVES[point.life].only_own:
+            if point.kind in known:
+                continue
+            known.add(point.kind)
+        found.append(point)
+    return found
 
 
 def _back_to_normal(lane: StrikeLane) -> None:
@@ -111,7 +118,7 @@ def _idle() -> Watched:
 
 def _watched(lane: StrikeLane, action: Callable[[], Watched]) -> list[Point]:
     """The commands that are sent during an action, or that the action returns."""
-    names = lane.command_names()
+    names = lane.names
     for wire in lane.wires.values():
         wire.watch()
     given = action()
@@ -129,7 +136,7 @@ def _watched(lane: StrikeLane, action: Callable[[], Watched]) -> list[Point]:
                     role=role,
                     service=service,
                     client=client,
-                    name=names.get(command.name, command.name),
+                    name=names.shown(service, command.name),
                     occurrence=seen[client, command.name],
                     number=command.number,
                 )

@@ -8,7 +8,7 @@ from enum import Enum, auto
 from types import MappingProxyType
 
 from harness.crashpoints.points import PRODUCER, WORKER, CrashKind
-from harness.history.promises import Promises, SigtermPromise
+from harness.history.promises import Loss, Promises, SigtermPromise
 from harness.targets.adapter import AdapterTarget
 from harness.targets.base import Target, TaskFeature, TaskSpec
 
@@ -24,6 +24,7 @@ class Meanwhile(Enum):
     NOTHING = auto()
     CANCEL = auto()
     DRAIN = auto()
+    EMPTY = auto()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +42,11 @@ class Life:
     meanwhile: Meanwhile = Meanwhile.NOTHING
     feature: TaskFeature | None = None
     starts: str = ""
+
+    @property
+    def only_own(self) -> bool:
+        """Whether only commands are struck that no other life has, each at its first occurrence."""
+        return bool(self.starts) or self.meanwhile is Meanwhile.EMPTY
 
     @property
     def left_out(self) -> Mapping[CrashKind, str]:
@@ -74,6 +80,8 @@ class Life:
             return False
         if self.starts == PRODUCER and isinstance(target, AdapterTarget):
             return False
+        if self.meanwhile is Meanwhile.EMPTY and Loss.BROKER_EMPTIED not in promises.survives:
+            return False
         if self.meanwhile is Meanwhile.DRAIN and promises.sigterm is SigtermPromise.STOPS:
             return False
         return self.feature is None or self.feature in getattr(target, "features", ())
@@ -90,6 +98,7 @@ LIVES: Mapping[str, Life] = MappingProxyType(
             Life(name="lock-key", count=2, locked=True),
             Life(name="batch", count=_BATCH),
             Life(name="drain", meanwhile=Meanwhile.DRAIN),
+            Life(name="emptied", count=2, meanwhile=Meanwhile.EMPTY),
             Life(name="pool-start", starts=WORKER),
             Life(name="producer-start", starts=PRODUCER),
         )

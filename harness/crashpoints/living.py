@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from harness.crashpoints.lane import StrikeLane
 from harness.crashpoints.lives import Life, Meanwhile, gate_of
+from harness.crashpoints.points import ROLES
 from harness.errors import GateError, TargetFailed
 from harness.targets.base import TaskSpec
 
@@ -38,7 +39,8 @@ def live(
     What is sent at intervals is sent while the first handler waits: it waits as long as `hold` does, before and after
     what happens meanwhile. The process that a life starts has to have ended before (`StrikeLane.end`).
     """
-    _start(lane, life)
+    if life.starts:
+        _start(lane, life.starts)
     answers = lane.submit(tasks)
     if life.meanwhile is Meanwhile.NOTHING:
         return
@@ -49,6 +51,10 @@ def live(
         hold()
         if life.meanwhile is Meanwhile.CANCEL:
             _cancel(lane, [one.activity for one in answers if one.activity is not None])
+        elif life.meanwhile is Meanwhile.EMPTY:
+            lane.empty_redis()
+            time.sleep(AFTER_SECONDS)
+            hold()
         else:
             for pool in lane.pools.running():
                 pool.terminate()
@@ -58,10 +64,16 @@ def live(
         lane.gates.open(gate)
 
 
-def _start(lane: StrikeLane, life: Life) -> None:
-    for _ in range(_STARTS if life.starts else 0):
+def restart_ended(lane: StrikeLane) -> None:
+    """Start the producer and a pool again if they have ended."""
+    for role in ROLES:
+        _start(lane, role)
+
+
+def _start(lane: StrikeLane, role: str) -> None:
+    for _ in range(_STARTS):
         try:
-            lane.start(life.starts)
+            lane.start(role)
             return
         except TargetFailed:
             continue

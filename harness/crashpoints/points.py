@@ -31,7 +31,7 @@ LOSSES = frozenset(
 """What strikes take: how long a target needs after other losses does not matter here."""
 
 _SEPARATOR = "|"
-
+_THEN = " > "
 
 _ARBITRARY = re.compile(r"[0-9a-fA-F]{8,}|\d+")
 
@@ -128,20 +128,24 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CrashStrike:
-    """One strike at one point."""
+    """One strike at one point; with `first`, at a command that is sent only after that other strike."""
 
     point: Point
     kind: CrashKind
+    first: CrashStrike | None = None
 
     @property
     def id(self) -> str:
         """The strike as a word of `--only`."""
-        return f"{self.point.id}{_SEPARATOR}{self.kind}"
+        before = f"{self.first.id}{_THEN}" if self.first else ""
+        return f"{before}{self.point.id}{_SEPARATOR}{self.kind}"
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read `id`; raises `UsageError`."""
-        parts = text.split(_SEPARATOR)
+        before, then, own = text.rpartition(_THEN)
+        first = cls.parse(before) if then else None
+        parts = own.split(_SEPARATOR)
         try:
             life, link, client, name, occurrence, kind = parts
             role, _, service = link.partition("-")
@@ -150,10 +154,10 @@ class CrashStrike:
             point = Point(
                 life=life, role=role, service=service, client=client, name=name, occurrence=int(occurrence)
             )
-            return cls(point=point, kind=CrashKind(kind))
+            return cls(point=point, kind=CrashKind(kind), first=first)
         except ValueError:
             raise UsageError(
-                f"{text!r} is no strike. Copy it from the table: life|link|client|command|occurrence|strike."
+                f"{own!r} is no strike. Copy it from the table: life|link|client|command|occurrence|strike."
             ) from None
 
 
@@ -185,6 +189,7 @@ class CrashRow:
             "command": point.name,
             "occurrence": point.occurrence,
             "strike": self.strike.kind,
+            "first": self.strike.first and self.strike.first.id,
             "struck": self.struck,
             "verdict": self.verdict,
             "outcome": self.outcome,

@@ -47,5 +47,5 @@ class ClientOfAdapter:
         return self.session.client.pids()
 
     def close(self) -> None:
-        # Its data belong to the session of the pool, which removes them.
-        self.session.client.kill()
+        """Remove the data of the lane, and end the client."""
+        self.session.kill()

@@ -6,12 +6,14 @@ A run is a context manager: the lanes that listed a life strike too, and end wit
 from __future__ import annotations
 
 import queue
+import shutil
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from itertools import count
 from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
@@ -19,18 +21,18 @@ from typing import Self, TypeVar
 
 from harness.checkers.base import Verdict
 from harness.crashpoints.lane import LanePlace, LaneSettings, StrikeLane
-from harness.crashpoints.listing import only_in_starts, points_of
+from harness.crashpoints.listing import points_of, without_repeated
 from harness.crashpoints.lives import LIVES, Life
 from harness.crashpoints.points import PRODUCER, CommandKind, CrashKind, CrashRow, CrashStrike, Point
+from harness.crashpoints.repairs import Repairs
 from harness.crashpoints.striking import Striker
 from harness.environments.base import Environment
-from harness.errors import FOREIGN_ERRORS, HarnessError, describe_error
+from harness.errors import FOREIGN_ERRORS, HarnessError, TargetFailed, describe_error
 from harness.history import Recorder
 from harness.history.names import MACHINE
 from harness.progress import Progress
 from harness.run.gauge import MachineGauge
 
-_NUMBERS_OF_A_LANE = 1_000_000
 OUT_OF_TIME = "the time of the run was over before this strike"
 
 
@@ -49,11 +51,13 @@ class CrashpointsRun:
     points: list[Point] = field(default_factory=list)
     seen: Counter[CommandKind] = field(default_factory=Counter)
     """How many commands of each kind the lanes have sent that are closed."""
+    repairs: Repairs = field(default_factory=Repairs)
     _gauge: MachineGauge | None = None
     _free: list[StrikeLane] = field(default_factory=list)
     _stack: ExitStack = field(default_factory=ExitStack)
     _lanes: int = 0
-    _total: int = 0
+    _databases: set[int] = field(default_factory=set)
+    _asked: list[CrashStrike] = field(default_factory=list)
     _began: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _errors: list[BaseException] = field(default_factory=list)
@@ -91,12 +95,13 @@ class CrashpointsRun:
         self._side_by_side(min(self.jobs, len(lives)), list_some)
         if self._errors:
             raise self._errors[0]
-        self.points = only_in_starts([point for life in lives for point in found[life.name]])
+        self.points = without_repeated([point for life in lives for point in found[life.name]])
         return self.points
 
     def strike(self, strikes: Sequence[CrashStrike]) -> list[CrashRow]:
-        """Make all strikes, and return a row for each in their order."""
-        self._total, self._began = len(strikes), time.monotonic()
+        """Make all strikes, and return a row for each that was ever asked for, in their order."""
+        self._asked += strikes
+        self._began = self._began or time.monotonic()
         self._strike_all(_mixed(strikes))
         # On a busy machine a command may come too late in each life of one lane.
         missed = [row for row in self.rows if not row.struck and row.verdict is Verdict.UNKNOWN]
@@ -105,12 +110,16 @@ class CrashpointsRun:
             self._strike_all([row.strike for row in missed])
         if self._errors and not self.rows:
             raise self._errors[0]
-        order = {one: number for number, one in enumerate(strikes)}
+        order = {one: number for number, one in enumerate(self._asked)}
         done = {row.strike for row in self.rows}
         why = _text(self._errors[0]) if self._errors else OUT_OF_TIME
         self.rows += [_unknown(one, why) for one in strikes if one not in done]
         self.rows.sort(key=lambda row: order[row.strike])
         return self.rows
+
+    def strike_repairs(self, kinds: Sequence[CrashKind]) -> list[CrashRow]:
+        """Strike at the commands that came after the strikes so far and in no life without one; all rows."""
+        return self.strike(self.repairs.strikes({point.kind for point in self.points}, kinds))
 
     def _strike_all(self, strikes: Sequence[CrashStrike]) -> None:
         waiting = _queue_of(strikes)
@@ -119,8 +128,8 @@ class CrashpointsRun:
     def state(self) -> str:
         """How many strikes are made, and how long the others take if they take as long as these."""
         done = len(self.rows)
-        left = (self._total - done) * (time.monotonic() - self._began) / max(1, done)
-        return f"{done} of {self._total}, about {left:.0f} s to go"
+        left = (len(self._asked) - done) * (time.monotonic() - self._began) / max(1, done)
+        return f"{done} of {len(self._asked)}, about {left:.0f} s to go"
 
     def _side_by_side(self, count: int, work: Callable[[], None]) -> None:
         """Do a work in so many threads at once; what they raise is in `_errors`."""
@@ -172,6 +181,7 @@ class CrashpointsRun:
             return
         try:
             row = striker.strike(crash)
+            self.repairs.note(crash, striker.sent)
         except FOREIGN_ERRORS as error:
             row, striker.spoiled = _unknown(crash, _text(error)), True
         if row is not None:
@@ -194,20 +204,29 @@ class CrashpointsRun:
     def _close(self, lane: StrikeLane) -> None:
         with closing(lane), self._lock:
             self.seen += lane.kinds()
+        with self._lock:
+            self._databases.discard(lane.database)
 
     def _lane(self) -> StrikeLane:
         with self._lock:
             self._lanes += 1
             number = self._lanes
+            database = next(one for one in count() if one not in self._databases)
+            self._databases.add(database)
         assert self._gauge is not None
         place = LanePlace(
-            name=f"lane-{number}",
+            number=number,
             environment=self.environment,
             folder=self.folder,
             gauge=self._gauge,
-            first=number * _NUMBERS_OF_A_LANE,
+            database=database,
         )
-        return StrikeLane.open(self.settings, place)
+        try:
+            return StrikeLane.open(self.settings, place)
+        except TargetFailed:
+            # The lanes of a run start their pools at once: on a busy machine the first one to start may be too late.
+            shutil.rmtree(self.folder / f"lane-{number}", ignore_errors=True)
+            return StrikeLane.open(self.settings, place)
 
 
 def all_strikes(points: Sequence[Point], kinds: Sequence[CrashKind] = tuple(CrashKind)) -> list[CrashStrike]:

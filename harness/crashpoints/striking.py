@@ -13,11 +13,20 @@ from harness.checkers.delivery import WAITING
 from harness.crashpoints.judging import StrikeRecord, history_of, judged
 from harness.crashpoints.lane import StrikeLane, kill
 from harness.crashpoints.lives import LIVES, Life, Meanwhile, gate_of
-from harness.crashpoints.living import AFTER_SECONDS, live, nothing, patience
-from harness.crashpoints.points import LOSSES, PRODUCER, CrashKind, CrashRow, CrashStrike, Point, stable_name
+from harness.crashpoints.living import AFTER_SECONDS, live, nothing, patience, restart_ended
+from harness.crashpoints.points import (
+    LOSSES,
+    PRODUCER,
+    CommandKind,
+    CrashKind,
+    CrashRow,
+    CrashStrike,
+    stable_name,
+)
 from harness.history import History, Operation, OperationType
-from harness.history.injection import HEAL, INJECT
+from harness.history.injection import HEAL, INJECT, InjectionKind
 from harness.history.names import DRAIN, MACHINE, RUNNER
+from harness.history.promises import Loss
 from harness.targets.base import TaskSpec
 from harness.wire import ArmedStrike, Command, Strike
 
@@ -30,6 +39,8 @@ _STRIKE_SECONDS = 4.0
 _HOLD_SECONDS = 2.0
 _SHORT_SECONDS = 1.0
 _CALL_SECONDS = 40.0
+# How many times the patience of the lane a command that repairs something may take to come.
+_REPAIR_PATIENCES = 2.0
 _LATE_LEASES = 1.25
 _OVERTAKE_LEASES = 1.5
 _MOST_LATE_SECONDS = 3.0
@@ -48,6 +59,9 @@ class Striker:
     later: list[StrikeRecord] = field(default_factory=list)
     spoiled: bool = False
     strikes: int = 0
+    sent: frozenset[CommandKind] = frozenset()
+    """What the processes have sent from the last strike to the end of its tasks."""
+    _faults: dict[CrashStrike, int] = field(default_factory=dict)
 
     def strike(self, crash: CrashStrike) -> CrashRow | None:
         """Strike and judge; None if the verdict comes with `remaining`. A strike that cannot be made is UNKNOWN."""
@@ -59,8 +73,9 @@ class Striker:
         why = f"the command did not occur in {ATTEMPTS} lives"
         return CrashRow(
             strike=crash,
-            verdict=Verdict.UNKNOWN,
-            outcome="not struck",
+            # What repairs something may depend on more than on the strike before it: on a clock, for example.
+            verdict=Verdict.UNKNOWN if crash.first is None else Verdict.NOT_ASKED,
+            outcome="not struck" if crash.first is None else "not again",
             why=why,
             struck=False,
             seconds=time.monotonic() - began,
@@ -104,19 +119,22 @@ class Striker:
 
     def _attempt(self, crash: CrashStrike, life: Life, *, patient: bool) -> StrikeRecord | None:
         """Strike one life; None if the command did not occur. A `patient` life waits for it in its handler."""
-        lane = self.lane
-        self.strikes += 1
-        overtaken = crash.kind is CrashKind.KILLED_LATE
+        lane, first = self.lane, crash.first or crash
+        self._number(first, crash)
+        before = lane.kinds()
+        overtaken = first.kind is CrashKind.KILLED_LATE
         tasks = life.tasks(lane.take(life.count), gated=overtaken)
         if overtaken:  # only the handlers of later processes wait at their gates
             workers = [pid for pool in lane.pools.running() for pid in pool.worker_pids()]
             lane.gates.let_pass(workers, "the gate is for the run that takes over")
-        if not crash.kind.kills:
-            self._note(crash, INJECT, [])
+        self._note_open(INJECT)
+        self._note_emptied(life, INJECT)
         lane.end(life.starts)
-        wire = lane.wires[crash.point.role, crash.point.service]
-        armed = wire.arm(self._strike_on_wire(crash))
-        hold = partial(armed.wait, _HOLD_SECONDS) if patient else nothing
+        wire = lane.wires[first.point.role, first.point.service]
+        armed = wire.arm(self._strike_on_wire(first))
+        # A drain gives a handler so much time, whatever the machine does.
+        wait = armed.wait if life.meanwhile is Meanwhile.DRAIN else partial(lane.struck, armed)
+        hold = partial(wait, _HOLD_SECONDS) if patient else nothing
         living = threading.Thread(target=live, args=(lane, life, tasks, hold), name="life", daemon=True)
         living.start()
         nudge: list[int] = []
@@ -126,8 +144,7 @@ class Striker:
             if armed.wait(_NUDGE_SECONDS) is None:
                 # A blocking read gets its reply with the next task, of which each slot may read one.
                 nudge += self._nudge(living, armed)
-            command = armed.wait(_STRIKE_SECONDS)
-            struck = command is not None and self._carry_out(crash, command, tasks)
+            struck = self._fell(crash, armed, tasks)
         finally:
             wire.disarm(armed)  # what it holds passes
             if overtaken:
@@ -135,14 +152,58 @@ class Striker:
                 for task in tasks:
                     lane.gates.open(gate_of(task.number))
             living.join(_CALL_SECONDS)
-        if not crash.kind.kills:
-            self._note(crash, HEAL, [])
-        passed = lane.recover(fresh=crash.kind.kills)
+        self._note_open(HEAL)
+        self._note_emptied(life, HEAL)
+        passed = lane.recover(fresh=any(one.kind.kills for one in self._faults))
         lane.finish(_SHORT_SECONDS if self._is_slow else patience(lane))
-        numbers = frozenset({*passed, *nudge, *(task.number for task in tasks)})
-        may_end_badly = life.meanwhile is Meanwhile.CANCEL
-        record = StrikeRecord(strike=crash, number=self.strikes, tasks=numbers, may_end_badly=may_end_badly)
-        return record if struck else None
+        self.sent = frozenset(lane.kinds() - before)
+        if not struck:
+            return None
+        return StrikeRecord(
+            strike=crash,
+            faults=frozenset({*self._faults.values(), self.strikes}),
+            tasks=frozenset({*passed, *nudge, *(task.number for task in tasks)}),
+            may_end_badly=life.meanwhile is Meanwhile.CANCEL,
+        )
+
+    def _number(self, *strikes: CrashStrike) -> None:
+        """Give each strike of an attempt a number in the lane."""
+        self._faults.clear()
+        for one in dict.fromkeys(strikes):
+            self.strikes += 1
+            self._faults[one] = self.strikes
+        self.strikes += 1  # what the life itself takes
+
+    def _fell(self, crash: CrashStrike, armed: ArmedStrike, tasks: Sequence[TaskSpec]) -> bool:
+        """Wait for the command of a strike and carry the strike out; False if a command does not come."""
+        command = self.lane.struck(armed, _STRIKE_SECONDS)
+        if command is None:
+            return False
+        if crash.first is None:
+            return self._carry_out(crash, command, tasks)
+        return self._carry_out_both(crash, crash.first, armed, command)
+
+    def _carry_out_both(
+        self, crash: CrashStrike, first: CrashStrike, armed: ArmedStrike, command: Command
+    ) -> bool:
+        """Carry out a first strike and the one at a command that repairs it; False if that one does not come."""
+        lane = self.lane
+        wire = lane.wires[crash.point.role, crash.point.service]
+        repair = wire.arm(self._strike_on_wire(crash))
+        # What a process sends at its start may be struck, so the start may have to wait for the end of the strike.
+        restart = threading.Thread(target=restart_ended, args=(lane,), name="restart", daemon=True)
+        try:
+            if not self._carry_out(first, command, ()):
+                return False
+            lane.wires[first.point.role, first.point.service].disarm(armed)
+            if not LIVES[first.point.life].starts:  # that life starts its process again by itself
+                restart.start()
+            found = lane.struck(repair, _REPAIR_PATIENCES * patience(lane))
+            return found is not None and self._carry_out(crash, found, ())
+        finally:
+            wire.disarm(repair)
+            if restart.ident is not None:
+                restart.join(_CALL_SECONDS)
 
     def _strike_on_wire(self, crash: CrashStrike) -> Strike:
         point = crash.point
@@ -150,7 +211,7 @@ class Striker:
             blow=crash.kind.blow,
             moment=crash.kind.moment,
             number=point.occurrence,
-            name=_name_on_wire(self.lane, point),
+            name=self.lane.names.sent(point.service, point.name),
             of=lambda client: stable_name(client.name) == point.client,
             seconds=self._late,
         )
@@ -205,12 +266,26 @@ class Striker:
         self._note(crash, HEAL, [pid], of_pool=of_pool)
         return True
 
+    def _note_open(self, phase: str) -> None:
+        """Record the strikes of the attempt that kill no process."""
+        for one in self._faults:
+            if not one.kind.kills:
+                self._note(one, phase, [])
+
+    def _note_emptied(self, life: Life, phase: str) -> None:
+        """Record the loss of the data in Redis, which the life itself brings."""
+        if life.meanwhile is Meanwhile.EMPTY:
+            value = {"kind": InjectionKind.DATA_LOSS, "loss": Loss.BROKER_EMPTIED, "pids": []}
+            self.lane.nemesis.record(
+                OperationType.INFO, "flush-redis", fault=self.strikes, phase=phase, **value
+            )
+
     def _note(self, crash: CrashStrike, phase: str, pids: Sequence[int], *, of_pool: bool = False) -> None:
         kind, loss = crash.kind.injection(crash.point.role, of_pool=of_pool)
         self.lane.nemesis.record(
             OperationType.INFO,
             str(crash.kind),
-            fault=self.strikes,
+            fault=self._faults[crash],
             phase=phase,
             kind=kind,
             pids=list(pids),
@@ -238,12 +313,6 @@ class Striker:
             value={"unfinished": self.lane.unfinished(), "patience": waited, "quiet": self.lane.quiet},
         )
         return (*found, drained)
-
-
-def _name_on_wire(lane: StrikeLane, point: Point) -> str:
-    """The name that the wire gives a command, by that of the table."""
-    names = {better: name for name, better in lane.command_names().items()}
-    return names.get(point.name, point.name)
 
 
 def _wait_while(living: threading.Thread, armed: ArmedStrike, within: float) -> None:

@@ -25,10 +25,10 @@ def overall(rows: Sequence[CrashRow]) -> Verdict:
 
 def table(rows: Sequence[CrashRow]) -> str:
     """One line for each point with the outcome of each strike, and the counts."""
-    by_point: dict[Point, dict[CrashKind, CrashRow]] = {}
+    by_point: dict[tuple[CrashStrike | None, Point], dict[CrashKind, CrashRow]] = {}
     for row in rows:
-        by_point.setdefault(row.strike.point, {})[row.strike.kind] = row
-    lines = [_HEADER, *(_line(point, found) for point, found in by_point.items())]
+        by_point.setdefault((row.strike.first, row.strike.point), {})[row.strike.kind] = row
+    lines = [_HEADER, *(_line(*place, found) for place, found in by_point.items())]
     widths = [max(len(line[column]) for line in lines) for column in range(len(_HEADER))]
     text = [
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -37,17 +37,18 @@ def table(rows: Sequence[CrashRow]) -> str:
     return "\n".join([text[0], "  ".join("-" * width for width in widths), *text[1:]])
 
 
-def _line(point: Point, rows: Mapping[CrashKind, CrashRow]) -> tuple[str, ...]:
+def _line(first: CrashStrike | None, point: Point, rows: Mapping[CrashKind, CrashRow]) -> tuple[str, ...]:
     name = one_line(f"{point.name} #{point.occurrence}")
     shown = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 8]}...{name[-5:]}"
     left_out = LIVES[point.life].left_out
     cells = (rows[kind].outcome if kind in rows else left_out.get(kind, "") for kind in CrashKind)
-    return (point.life, point.link, str(point.number or "-"), shown, *cells)
+    life = point.life if first is None else f"{point.life}, {first.kind}"
+    return (life, point.link, str(point.number or "-"), shown, *cells)
 
 
 def summary(rows: Sequence[CrashRow]) -> str:
     """How many points and strikes there were, and what became of them."""
-    points = len({row.strike.point for row in rows})
+    points = len({(row.strike.first, row.strike.point) for row in rows})
     struck = sum(row.struck for row in rows)
     asked = sum(row.struck or row.verdict is not Verdict.NOT_ASKED for row in rows)
     figures = {
@@ -74,7 +75,7 @@ def kinds_text(seen: Mapping[CommandKind, int], rows: Sequence[CrashRow]) -> lis
     others = missed(seen, rows)
     lines = [f"{len(seen) - len(others)} of {counted(len(seen), 'kind')} of commands struck"]
     if others:
-        lines[0] += "; not struck, because no life sends them each time:"
+        lines[0] += "; not struck, because neither a life nor what repairs a strike sends them each time:"
     named = (
         (f"{kind.role}-{kind.service}, {kind.client or 'no name'}, {kind.name}", number)
         for kind, number in others.items()
@@ -95,8 +96,10 @@ def reasons(rows: Sequence[CrashRow], repeat: Callable[[CrashStrike], str]) -> l
 def row_text(row: CrashRow) -> str:
     """One row as a line of progress."""
     point = row.strike.point
+    before = f"{row.strike.first.kind}, then " if row.strike.first else ""
     return one_line(
-        f"{point.life}, {point.link}, {point.name} #{point.occurrence}, {row.strike.kind}: {row.verdict}, {row.outcome}"
+        f"{point.life}, {before}{point.link}, {point.name} #{point.occurrence}, {row.strike.kind}: "
+        f"{row.verdict}, {row.outcome}"
     )
 
 
@@ -116,7 +119,7 @@ def document(
         "version": version,
         "verdict": overall(rows),
         "summary": summary(rows),
-        "points": len({row.strike.point for row in rows}),
+        "points": len({(row.strike.first, row.strike.point) for row in rows}),
         "strikes": len(rows),
         "struck": sum(row.struck for row in rows),
         "seconds": round(seconds, 1),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from harness.environments.base import Service
 from harness.errors import UsageError
@@ -54,6 +54,11 @@ def plain_url(url: str) -> str:
     if scheme.endswith("+sentinel"):
         return url
     return f"{scheme.split('+')[0]}{separator}{rest}"
+
+
+def with_database(url: str, number: int) -> str:
+    """The URL of a Redis with the number of another database."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{number}"))
 
 
 def _wrong_with(service: Service, url: str) -> str | None:

@@ -13,11 +13,15 @@ _SLOW_MACHINE = 4.0
 
 
 class Patience:
-    """Counts the `seconds` without any change, and only those that the machine gave to the system under test."""
+    """Counts the `seconds` without any change, and only those that the machine gave to the system under test.
 
-    def __init__(self, seconds: float, gauge: MachineGauge) -> None:
+    On a slow machine it is over all the same after `slowest` times as long.
+    """
+
+    def __init__(self, seconds: float, gauge: MachineGauge, *, slowest: float = _SLOW_MACHINE) -> None:
         self.seconds = seconds
         self._gauge = gauge
+        self._slowest = slowest
         self.begin(longest_work=0.0)
 
     def begin(self, *, longest_work: float) -> None:
@@ -41,7 +45,7 @@ class Patience:
     def is_over(self) -> bool:
         """Nothing has changed for long enough."""
         given = self.quiet - (self._gauge.lost - self._lost)
-        return given > self._needed or self.quiet > _SLOW_MACHINE * self._needed
+        return given > self._needed or self.quiet > self._slowest * self._needed
 
     def _note(self) -> None:
         self._changed, self._lost = time.monotonic(), self._gauge.lost

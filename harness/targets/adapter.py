@@ -103,9 +103,13 @@ class AdapterTarget:
         del settings
         return self.file.promises
 
-    def open(self, endpoints: Endpoints, settings: TargetSettings) -> AdapterSession:
+    def attach(self, endpoints: Endpoints, settings: TargetSettings) -> AdapterSession:
+        """A session that starts pools beside the one that has prepared the servers; its client is asked nothing."""
         self.environment.create(_quiet)
-        session = AdapterSession(self.file, self.environment, endpoints, settings)
+        return AdapterSession(self.file, self.environment, endpoints, settings)
+
+    def open(self, endpoints: Endpoints, settings: TargetSettings) -> AdapterSession:
+        session = self.attach(endpoints, settings)
         try:
             self._reported_version = session.prepare()
         except BaseException:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from harness.checkers.base import Verdict
 from harness.crashpoints.judging import StrikeRecord, history_of, judged
-from harness.crashpoints.listing import only_in_starts
+from harness.crashpoints.listing import without_repeated
 from harness.crashpoints.lives import LIVES, lives_of
 from harness.crashpoints.points import CrashKind, CrashRow, CrashStrike, Point
 from harness.crashpoints.run import all_strikes
@@ -23,7 +24,7 @@ POINT = Point(
     life="plain", role="worker", service="redis", client="w", name="EVALSHA step.lua", occurrence=2, number=5
 )
 STRIKE = CrashStrike(point=POINT, kind=CrashKind.KILLED_AFTER)
-RECORD = StrikeRecord(strike=STRIKE, number=7, tasks=frozenset({1}), may_end_badly=False)
+RECORD = StrikeRecord(strike=STRIKE, faults=frozenset({7}), tasks=frozenset({1}), may_end_badly=False)
 
 
 OTHER = POINT.kind._replace(name="EVALSHA cancel.lua")
@@ -42,6 +43,21 @@ def complete(builder: HistoryBuilder, task: int) -> HistoryBuilder:
 
 def clean() -> HistoryBuilder:
     return complete(HistoryBuilder(), 1)
+
+
+def test_two_strikes_excuse_one_more_run_each() -> None:
+    lane = HistoryBuilder().enqueued(1)
+    for fence in (1, 2, 3):
+        lane.ran(1, by=11 + fence, fence=fence)
+    lane.effect(1, by=14, fence=3).recorded(1, fence=3)
+    lane.logged(
+        1, ("queued", 0, 0), ("running", 1, 0), ("running", 2, 0), ("running", 3, 0), ("complete", 3, 1)
+    )
+    lane.queue()
+    second = CrashStrike(point=POINT, kind=CrashKind.RESET, first=STRIKE)
+    assert row_of(lane).verdict is Verdict.INVALID
+    both = replace(RECORD, strike=second, faults=frozenset({7, 8}))
+    assert row_of(lane, both).verdict is Verdict.VALID
 
 
 def test_a_task_that_is_complete_once_is_clean() -> None:
@@ -100,7 +116,9 @@ def test_a_loss_that_is_not_promised_is_named_and_not_asked() -> None:
 
 
 def test_a_strike_is_read_from_its_word() -> None:
-    assert CrashStrike.parse(STRIKE.id) == STRIKE
+    second = CrashStrike(point=replace(POINT, name="GET"), kind=CrashKind.RESET, first=STRIKE)
+    for strike in (STRIKE, second):
+        assert CrashStrike.parse(strike.id) == strike
     with pytest.raises(UsageError, match="is no strike"):
         CrashStrike.parse("plain|worker-redis|w|GET|first|reset")
 
@@ -116,10 +134,14 @@ def test_every_command_gets_every_strike() -> None:
     }
 
 
+promises = partial(Promises, locks=True, sigterm=SigtermPromise.DRAINS)
+
+
 def test_a_target_lives_what_it_has_features_and_promises_for() -> None:
     assert [
-        life.name for life in lives_of(TARGET, Promises(locks=True, sigterm=SigtermPromise.DRAINS))
+        life.name for life in lives_of(TARGET, promises(survives=frozenset({Loss.BROKER_EMPTIED})))
     ] == list(LIVES)
+    assert "emptied" not in [life.name for life in lives_of(TARGET, promises())]
     plain = [life.name for life in lives_of(object(), Promises())]  # type: ignore[arg-type]  # a target without any
     assert plain == ["plain", "batch", "pool-start", "producer-start"]
 
@@ -144,7 +166,9 @@ def test_a_process_that_starts_is_killed_before_each_command_and_not_twice_in_be
 def test_what_a_start_has_in_common_with_another_life_is_struck_there() -> None:
     start = replace(POINT, life="producer-start")
     alone = replace(start, name="HELLO")
-    assert only_in_starts([POINT, start, alone]) == [POINT, alone]
+    assert without_repeated([POINT, start, alone]) == [POINT, alone]
+    emptied = replace(alone, life="emptied", name="HGET")
+    assert without_repeated([emptied, replace(emptied, occurrence=3), start, POINT]) == [emptied, POINT]
 
 
 def test_the_table_names_every_point_and_repeats_what_is_not_clean() -> None:
