@@ -19,6 +19,7 @@ from harness.progress import Progress, progress_on
 from harness.targets.reference import require_reference
 
 if TYPE_CHECKING:
+    from harness.simulation.campaign import Campaign
     from harness.simulation.plan import Plan
     from harness.simulation.simulation import SimulationResult
 
@@ -48,7 +49,7 @@ def add_simulate(parser: ArgumentParser) -> None:
         type=filled_path,
         default=Path("reports/simulation"),
         metavar="DIR",
-        help="folder for failing schedules",
+        help="folder for failing schedules and the counts of a campaign",
     )
     parser.add_argument(
         "--history",
@@ -66,7 +67,10 @@ def add_simulate(parser: ArgumentParser) -> None:
 
 
 def simulate_command(options: Namespace) -> int:
-    """Run the simulation; returns 0 without findings, 1 with findings, 2 if no run took place."""
+    """Run the simulation.
+
+    Returns 0 without findings, 1 with findings, 2 if no run took place or a campaign missed a required event.
+    """
     require_reference("The simulation")
     if find_spec("greenlet") is None:
         raise UsageError("The simulation needs the package greenlet. Install agentexec-harness[simulation].")
@@ -98,8 +102,29 @@ def _campaign(options: Namespace) -> int:
     again = shlex.join(
         [*called_as(["simulate"], options.given), "--seeds", str(count), "--first", str(first)]
     )
+    print(f"reach:   {done.reach.line}")
+    print(f"report:  {_write_campaign(done, options.report)}")
     print(f"repeat:  {again}")
-    return EXIT_INVALID if done.failing else EXIT_VALID if done.runs else EXIT_UNKNOWN
+    if done.failing:
+        return EXIT_INVALID
+    return EXIT_VALID if done.runs and not done.reach.missing else EXIT_UNKNOWN
+
+
+def _write_campaign(campaign: Campaign, folder: Path) -> Path:
+    """Write the counts of a campaign and the table of named events; returns the path of the file."""
+    path = folder / "campaign.json"
+    _write(path, json.dumps(campaign.to_json(), indent=1) + "\n")
+    return path
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror}. Choose another --report folder."
+        ) from None
 
 
 def _one(options: Namespace) -> int:
@@ -164,13 +189,7 @@ def _keep(outcome: SimulationResult, options: Namespace, progress: Progress) -> 
     path: Path = options.report / f"seed-{outcome.plan.seed}.json"
     # The key of the stored plans is `judge`.
     found = [{"judge": finding.checker, "summary": finding.summary} for finding in small.findings]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(small.plan.to_json() | {"found": found}, indent=1) + "\n", "utf-8")
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be written: {error.strerror}. Choose another --report folder."
-        ) from None
+    _write(path, json.dumps(small.plan.to_json() | {"found": found}, indent=1) + "\n")
     progress.step(
         f"seed {outcome.plan.seed}: {len(small.plan.faults)} of {counted(len(outcome.plan.faults), 'fault')} and "
         f"{len(small.plan.tasks)} of {counted(len(outcome.plan.tasks), 'task')} are enough for "

@@ -95,6 +95,8 @@ class ActivityModel:
         if not same_fence:
             holder = f"only the holder of fence {self.fence} records {status}"
             return holder if status in (FIRST, COMPLETE) else None
+        if self.status == FIRST and status == FIRST and not self.fence:
+            return None  # a note of a service
         if self.status == FIRST and status != CANCELED:
             return f"only a higher fence records {status} of a queued activity"
         return None

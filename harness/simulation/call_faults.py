@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -21,6 +21,16 @@ class CallFault(StrEnum):
     LOSE_REQUEST = "lose-request"
     LOSE_REPLY = "lose-reply"
     LATE_REQUEST = "late-request"
+
+
+# The events of `harness.simulation.reach` begin with these, for faults after the server's work.
+_STRUCK = {
+    CallFault.KILL: "killed-after",
+    CallFault.STALL: "stalled-after",
+    CallFault.LOSE_REQUEST: "reply-lost",
+    CallFault.LOSE_REPLY: "reply-lost",
+    CallFault.LATE_REQUEST: "reply-lost",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,9 +56,10 @@ class _Countdown:
 
 @dataclass(slots=True)
 class CallFaults:
-    """The pending faults of all processes."""
+    """The pending faults of all processes, and what those that struck have reached."""
 
     pending: dict[Process, list[_Countdown]] = field(default_factory=dict)
+    reached: set[str] = field(default_factory=set)  # names of events: which fault struck at which call
 
     def add(self, process: Process, fault: PendingFault) -> None:
         """Let a fault strike at a later call of a process."""
@@ -61,8 +72,8 @@ class CallFaults:
         self.pending[process] = left
         return still_there
 
-    def take(self, process: Process, *, after: bool) -> PendingFault | None:
-        """Remove and return the fault that strikes at this side of a call, if there is one."""
+    def take(self, process: Process, *, after: bool, calls: Sequence[str] = ()) -> PendingFault | None:
+        """Remove and return the fault that strikes at this side of a call, if there is one; `calls` are its names."""
         for pending in self.pending.get(process, ()):
             if pending.fault.after == after:
                 if pending.calls_left:
@@ -70,6 +81,7 @@ class CallFaults:
                     return None
                 self.pending[process].remove(pending)
                 pending.fault.strike()
+                self.reached.update(f"{_STRUCK[pending.fault.kind]}-{call}" for call in calls)
                 return pending.fault
         return None
 
@@ -102,9 +114,9 @@ class Network:
         self._strike(fault)
         return None
 
-    def reply(self) -> None:
-        """Deliver a reply; raises `LostCall` if it is lost."""
-        fault = self._faults.take(self._process, after=True)
+    def reply(self, *calls: str) -> None:
+        """Deliver the reply to a call of these names; raises `LostCall` if it is lost."""
+        fault = self._faults.take(self._process, after=True, calls=calls)
         if fault is not None:
             if fault.kind not in (CallFault.KILL, CallFault.STALL):
                 raise LostCall

@@ -8,12 +8,14 @@ import selectors
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import IO
+from typing import IO, cast
 
 from harness.errors import HarnessError
 from harness.history.figures import counted
+from harness.simulation.reach import Reach
 from harness.simulation.simulation import simulate
 
 PROGRESS_SECONDS = 5.0
@@ -26,7 +28,8 @@ class Campaign:
     """The result of many seeds.
 
     `failing` has the findings by seed. `tasks` and `injected` (faults) count over all runs; `fewest` is the number of
-    faults in the run with the fewest. `seconds` is wall time, `busy` processor time in seconds.
+    faults in the run with the fewest. `seconds` is wall time, `busy` processor time in seconds. `reach` has the named
+    events.
     """
 
     runs: int = 0
@@ -36,6 +39,7 @@ class Campaign:
     busy: float = 0.0
     seconds: float = 0.0
     failing: dict[int, list[str]] = field(default_factory=dict)
+    reach: Reach = field(default_factory=Reach)
 
     def add(self, line: dict[str, object]) -> None:
         """Add the counts that a job reported."""
@@ -46,6 +50,14 @@ class Campaign:
         self.injected += injected
         self.fewest = fewest if self.fewest is None else min(self.fewest, fewest)
         self.busy += float(str(line["busy"]))
+        self.reach.add(runs, cast(Mapping[str, int], line["reached"]))
+
+    def to_json(self) -> dict[str, object]:
+        """The counts and the table of named events, the rarest first."""
+        names = ("runs", "tasks", "injected", "fewest", "seconds", "busy")
+        counts: dict[str, object] = {name: getattr(self, name) for name in names}
+        missing, failing = list(self.reach.missing), sorted(self.failing)
+        return {**counts, "failing": failing, "not reached": missing, "reach": list(self.reach.table())}
 
     @property
     def per_minute_and_core(self) -> float:
@@ -98,18 +110,21 @@ def work(first: int, end: int, step: int) -> None:
     """Simulate the seeds of one job; prints findings and counts as lines of JSON."""
     runs = tasks = injected = 0
     fewest: int | None = None
+    reached = Counter[str]()
     began = time.process_time()
     for seed in range(first, end, step):
         outcome = simulate(seed)
         runs, tasks, injected = runs + 1, tasks + len(outcome.plan.tasks), injected + outcome.injected
         fewest = outcome.injected if fewest is None else min(fewest, outcome.injected)
+        reached.update(outcome.reached)
         if outcome.findings:
             found = [f"{finding.checker}: {finding.summary}" for finding in outcome.findings]
             print(json.dumps({"seed": seed, "found": found}), flush=True)
         if runs == RUNS_PER_REPORT or seed + step >= end:
             busy, began = time.process_time() - began, time.process_time()
             line = {"runs": runs, "tasks": tasks, "injected": injected, "fewest": fewest, "busy": busy}
-            print(json.dumps(line), flush=True)
+            print(json.dumps({**line, "reached": reached}), flush=True)
+            reached.clear()
             runs = tasks = injected = 0
             fewest = None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from sqlalchemy import Engine
 
 from agentexec.queue.protocol import Queue, QueuePolicy
@@ -14,6 +16,7 @@ from harness.simulation.recording import SimulatedRecorder
 from harness.simulation.redis_server import RedisServer, SimulatedQueue
 from harness.simulation.runtime import VirtualRuntime
 from harness.simulation.scheduler import Process
+from harness.simulation.store_probes import StoreProbes
 from harness.simulation.themes import settings_of
 
 
@@ -25,11 +28,24 @@ class SimulationContext:
         self.plan = plan
         self.runtime = runtime
         self.recorder = SimulatedRecorder(runtime.scheduler)
-        self.call_faults = CallFaults()
+        self.last_answer = 0.0  # when a client was last told that a task is enqueued, in seconds
+        self.reached = set[
+            str
+        ]()  # names of `harness.simulation.reach`, and of other calls that faults struck
+        starts = set[tuple[UUID, int]]()
+        self.call_faults = CallFaults(reached=self.reached)
         self.monitor = InvariantMonitor(self.recorder)
-        self.settings = settings_of(plan.theme, plan.workers)
-        self.redis = RedisServer(runtime, self.monitor.check, QueuePolicy.of(self.settings))
-        self.postgres = PostgresServer(runtime)
+        self.settings = settings_of(
+            plan.theme, plan.workers, max_depth=plan.max_depth, max_crashes=plan.max_crashes
+        )
+        self.redis = RedisServer(
+            runtime,
+            self.monitor.check,
+            QueuePolicy.of(self.settings),
+            reached=self.reached,
+            starts=starts,
+        )
+        self.postgres = PostgresServer(runtime, StoreProbes(self.reached, starts))
         self.handlers = SimulatedHandlers(runtime.scheduler, self.recorder, two_versions=plan.two_versions)
 
     def queue(self, process: Process) -> Queue:

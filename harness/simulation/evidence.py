@@ -18,6 +18,9 @@ from harness.simulation.context import SimulationContext
 from harness.simulation.queue.books import Books
 from harness.targets.queue_owners import OF_TASKS, OF_WORKERS, orphans
 
+# The key of a record that ended after too many crashes, and how its error begins.
+CRASHED, BY_CRASHES = "crashed", "its worker died"
+
 
 def collect_evidence(context: SimulationContext) -> None:
     """Record the store's log and records, and the queue's depth, in the history."""
@@ -50,7 +53,8 @@ def _orphans(books: Books) -> list[str]:
 def _store(context: SimulationContext, connection: Connection) -> None:
     record = context.recorder.record
     rows = run(
-        connection, "SELECT id, context, status, attempt, fence, failures, result FROM {activity} ORDER BY id"
+        connection,
+        "SELECT id, context, status, attempt, fence, failures, result, error FROM {activity} ORDER BY id",
     )
     tasks = {
         row.id: {"task": json.loads(row.context)["number"], "activity": str(UUID(row.id))} for row in rows
@@ -83,6 +87,7 @@ def _store(context: SimulationContext, connection: Connection) -> None:
             fence=row.fence,
             failures=row.failures,
             result=None if row.result is None else json.loads(row.result),
+            **({CRASHED: True} if (row.error or "").startswith(BY_CRASHES) else {}),
         )
     for row in rows:
         if (text := context.redis.memory.result(UUID(row.id))) is not None:

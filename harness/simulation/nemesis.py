@@ -12,7 +12,7 @@ from harness.history.figures import NANOSECONDS
 from harness.history.injection import INJECT
 from harness.history.names import NEMESIS
 from harness.simulation.call_faults import CallFault, PendingFault
-from harness.simulation.plan import FaultKind, SimulatedFault
+from harness.simulation.plan import LONGEST, FaultKind, SimulatedFault
 from harness.simulation.pool import SimulatedPool
 from harness.simulation.scheduler import Process
 from harness.simulation.system import SimulatedSystem
@@ -25,6 +25,8 @@ AIMED_AGAIN_AFTER = 1.0
 # The most kills in one slot of a pool: each doubles the time until the supervisor fills that slot again, so more of
 # them would take up the whole run.
 KILLS_PER_SLOT = 3
+# The producer and the service are on the other host.
+FROZEN_HOST = 1
 # Seconds past the plan's last moment after which a fault without a victim is dropped.
 GIVEN_UP_AFTER = 15.0
 
@@ -37,6 +39,7 @@ _CALL_FAULTS = {
     FaultKind.PRODUCER_LOSES_REPLY: CallFault.LOSE_REPLY,
     FaultKind.KILL_PRODUCER: CallFault.KILL,
     FaultKind.KILL_PARENT: CallFault.KILL,
+    FaultKind.FREEZE_HOST: CallFault.STALL,
 }
 
 INJECTIONS: Mapping[FaultKind, InjectionKind] = {
@@ -56,6 +59,8 @@ INJECTIONS: Mapping[FaultKind, InjectionKind] = {
     FaultKind.REDIS_CLOCK: InjectionKind.CLOCK,
     FaultKind.POSTGRES_AWAY: InjectionKind.DISCONNECT,
     FaultKind.CANCEL: InjectionKind.CANCEL,
+    FaultKind.FAIL: InjectionKind.CANCEL,
+    FaultKind.FREEZE_HOST: InjectionKind.PAUSE,
 }
 """What the history records as the kind of each simulated fault."""
 
@@ -68,6 +73,9 @@ class SimulatedNemesis:
         self._context = system.context
         self._scheduler = system.context.runtime.scheduler
         self.injected = 0
+        self.quiet_from = (
+            0.0  # when the last fault was over, in seconds; a host that stays frozen is over at once
+        )
         self._given_up = round((self._context.plan.last_moment + GIVEN_UP_AFTER) * NANOSECONDS)
 
     def schedule(self) -> None:
@@ -109,13 +117,16 @@ class SimulatedNemesis:
             case FaultKind.POSTGRES_AWAY:
                 self._record(number, fault)
                 context.postgres.go_away(fault.seconds)
-            case FaultKind.CANCEL:
+            case FaultKind.CANCEL | FaultKind.FAIL:
                 activity = system.submissions.activities.get(fault.victim)
                 if activity is None:
                     self._try_again(number, fault)
                 else:
                     self._record(number, fault, task=fault.victim)
-                    system.producer.cancel(fault.victim, activity)
+                    by = system.producer.cancel
+                    if fault.kind is FaultKind.FAIL and system.service is not None:
+                        by = system.service.fail
+                    by(fault.victim, activity)
             case _:
                 self._inject_at_call(number, fault)
 
@@ -136,8 +147,13 @@ class SimulatedNemesis:
             return
 
         def strike() -> None:
-            killed = [process] if kind is CallFault.KILL else []
-            self._record(number, fault, processes=killed, at=process.name)
+            struck = [process] if kind is CallFault.KILL else []
+            if fault.kind is FaultKind.FREEZE_HOST:
+                struck = [
+                    one for one in self._context.runtime.processes if one.alive and one.host == FROZEN_HOST
+                ]
+                self._scheduler.freeze(struck)
+            self._record(number, fault, processes=struck, at=process.name)
             if fault.kind is FaultKind.KILL_PRODUCER:
                 self._later(self._system.replace_producer)
             if fault.kind is FaultKind.KILL_PARENT:
@@ -162,6 +178,10 @@ class SimulatedNemesis:
         pools = system.living_pools()
         if fault.kind is FaultKind.KILL_PARENT:
             return _chosen([pool.parent for pool in pools], fault)
+        if fault.kind is FaultKind.FREEZE_HOST:
+            pools = [pool for pool in pools if pool.parent.host == FROZEN_HOST]
+            if fault.victim % 2:
+                return _chosen([pool.parent for pool in pools], fault)
         workers = [worker for pool in pools for worker in pool.living_workers()]
         if fault.kind is FaultKind.KILL_WORKER:
             workers = [worker for worker in workers if system.count_started(worker.name) <= KILLS_PER_SLOT]
@@ -184,9 +204,12 @@ class SimulatedNemesis:
         self, number: int, fault: SimulatedFault, *, processes: Sequence[Process] = (), **value: object
     ) -> None:
         self.injected += 1
+        lasts = 0.0 if fault.kind is FaultKind.REDIS_FAILS_OVER else abs(fault.seconds)
+        self.quiet_from = max(self.quiet_from, self._context.runtime.monotonic() + lasts)
         pids = [process.pid for process in processes]
         kind = INJECTIONS[fault.kind]
-        value |= {"fault": number, "phase": INJECT, "kind": kind, "pids": pids, "seconds": fault.seconds}
+        seconds = LONGEST if fault.kind is FaultKind.FREEZE_HOST else fault.seconds
+        value |= {"fault": number, "phase": INJECT, "kind": kind, "pids": pids, "seconds": seconds}
         self._context.recorder.record(NEMESIS, OperationType.INFO, fault.kind.value, **value)
         where = value.get("at") or value.get("pool") or value.get("task", "")
         preposition = {

@@ -17,20 +17,22 @@ from harness.simulation.plan import FaultKind
 
 
 @keeps_settings
-def outcomes(*, tasks: int, retries: int) -> Checker:
+def outcomes(*, tasks: int, retries: int, crashes_end: bool = False) -> Checker:
     """The status of each record is one that a plan of so many tasks allows.
 
-    `error` only if the handler failed more than `retries` times, `canceled` only if the plan cancels the task; every
-    other task ends as `complete`.
+    `error` only if the handler failed more than `retries` times or a service ended the task, and with `crashes_end`
+    after too many crashes; `canceled` only if the plan cancels the task. Every other task ends as `complete`.
     """
 
     def check(history: History) -> CheckResult:
         failed = Counter(map(task_of, history.where("run", OperationType.FAIL)))
         canceled = {task_of(op) for op in history.where(FaultKind.CANCEL.value)}
+        ended = {task_of(op) for op in history.where(FaultKind.FAIL.value)}
+        crashed = {task_of(op) for op in history.where("record") if crashes_end and op.value.get("crashed")}
         wrong = []
         for record in history.where("record"):
             task, status = task_of(record), record.value["status"]
-            if status == "error" and failed[task] <= retries:
+            if status == "error" and failed[task] <= retries and task not in ended | crashed:
                 wrong.append((task, f"error after {failed[task]} failures, with {retries} retries allowed"))
             if status == "canceled" and task not in canceled:
                 wrong.append((task, "canceled, although the plan does not cancel it"))

@@ -14,6 +14,8 @@ from harness.errors import UsageError
 FORMAT = "harness-simulation/1"
 # The highest time in a plan, in seconds.
 LONGEST = 1000.0
+# More crashes than a run can have.
+MANY_CRASHES = 100
 
 
 class Theme(StrEnum):
@@ -23,6 +25,7 @@ class Theme(StrEnum):
     SHUTDOWNS = "shutdowns"
     KILLS = "kills"
     LOCKS = "locks"
+    FROZEN = "frozen"
 
 
 class FaultKind(StrEnum):
@@ -44,6 +47,15 @@ class FaultKind(StrEnum):
     REDIS_CLOCK = "redis-clock"
     POSTGRES_AWAY = "postgres-away"
     CANCEL = "cancel"
+    FAIL = "fail"
+    FREEZE_HOST = "freeze-host"
+
+
+class CallKind(StrEnum):
+    """Calls of a service about a task, which change nothing of its outcome."""
+
+    READ_RESULT = "read-result"
+    NOTE = "note"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +63,8 @@ class PlannedTask:
     """One task. Times are seconds.
 
     Its handler fails `failures` times before it succeeds, and reports progress `progress` times in each run. With
-    `late_lock` the producer sends no lock key, and the worker derives it.
+    `late_lock` the producer sends no lock key, and the worker derives it. With `resend`, the client enqueues it again
+    so many seconds later, under the same idempotency key.
     """
 
     number: int
@@ -63,6 +76,7 @@ class PlannedTask:
     late_lock: bool = False
     level: int = 1
     delay: float = 0.0
+    resend: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,11 +96,21 @@ class SimulatedFault:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedCall:
+    """A call of a service about the task of this number, at `at` seconds."""
+
+    kind: CallKind
+    at: float
+    task: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
     """A complete run. `seed` decides everything else: latencies, jitter, and the order of simultaneous events.
 
     The pools are distributed over the `hosts` in turn. With `two_versions` the first pool is of an older version, which
-    does not know one of the tasks.
+    does not know one of the tasks. `max_depth` is the number of tasks that the queue takes; 0 for any number. A task
+    with more crashes than `max_crashes` becomes a dead letter.
     """
 
     seed: int
@@ -97,12 +121,16 @@ class Plan:
     theme: Theme = Theme.MIXED
     hosts: int = 1
     two_versions: bool = False
+    max_depth: int = 0
+    max_crashes: int = MANY_CRASHES
+    calls: tuple[PlannedCall, ...] = ()
 
     @property
     def last_moment(self) -> float:
         """The time at which the last task has arrived and the last fault is over, in seconds."""
         lasting = [fault.at + abs(fault.seconds) for fault in self.faults]
-        return max([*lasting, *(task.at + task.delay for task in self.tasks), 0.0])
+        arriving = [task.at + task.delay + task.resend for task in self.tasks]
+        return max([*lasting, *arriving, *(call.at for call in self.calls), 0.0])
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON, readable by `from_json`."""
@@ -123,10 +151,16 @@ class Plan:
                     SimulatedFault(**_known(SimulatedFault, fault) | {"kind": FaultKind(fault["kind"])})
                     for fault in data["faults"]
                 ),
-                # Files from before themes, hosts and versions stay readable.
+                # Files from before these parts stay readable.
                 theme=Theme(data.get("theme", Theme.MIXED)),
                 hosts=data.get("hosts", 1),
                 two_versions=data.get("two_versions", False),
+                max_depth=data.get("max_depth", 0),
+                max_crashes=data.get("max_crashes", MANY_CRASHES),
+                calls=tuple(
+                    PlannedCall(**_known(PlannedCall, call) | {"kind": CallKind(call["kind"])})
+                    for call in data.get("calls", ())
+                ),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(f"This schedule of a simulation cannot be read: {error}.") from None
@@ -136,7 +170,7 @@ class Plan:
         """A valid plan; raises ValueError for an invalid one."""
         plan = cls(**parts)
         numbers = [task.number for task in plan.tasks]
-        for name in ("seed", "pools", "workers", "hosts"):
+        for name in ("seed", "pools", "workers", "hosts", "max_depth", "max_crashes"):
             _require(type(getattr(plan, name)) is int, f"{name!r} is no whole number")
         _require(plan.pools >= 1 and plan.workers >= 1, "there is no worker in it")
         _require(plan.hosts >= 1, "there is no host in it")
@@ -147,10 +181,14 @@ class Plan:
             _require(all(type(count) is int and count >= 0 for count in counts), "a count of a task is wrong")
             _require(task.level < PRIORITY_LEVELS, "a task has a level that no queue has")
             _require(task.lock is None or isinstance(task.lock, str), "a lock key is no text")
-            _require(all(map(_is_time, (task.at, task.work, task.delay))), "a time of a task is wrong")
+            _require(
+                all(map(_is_time, (task.at, task.work, task.delay, task.resend))), "a time of a task is wrong"
+            )
         for fault in plan.faults:
             _require(type(fault.victim) is int and type(fault.skip) is int, "a count of a fault is wrong")
             _require(_is_time(fault.at) and _is_time(abs(fault.seconds)), "a time of a fault is wrong")
+        for call in plan.calls:
+            _require(type(call.task) is int and _is_time(call.at), "a call is wrong")
         return plan
 
     @classmethod

@@ -19,7 +19,7 @@ from agentexec.worker.supervisor import Supervisor
 from harness.history import OperationType
 from harness.simulation.context import SimulationContext
 from harness.simulation.loop import VirtualLoop
-from harness.simulation.scheduler import Process
+from harness.simulation.scheduler import FOREVER, Process
 
 # Seconds that an interpreter takes to start.
 START_SECONDS = (0.05, 0.3)
@@ -47,6 +47,11 @@ class SimulatedPool:
     def living_workers(self) -> list[Process]:
         """The worker processes that live."""
         return [worker for worker in self.workers if worker.alive]
+
+    @property
+    def frozen(self) -> bool:
+        """Whether its host is frozen for good."""
+        return self.parent.stalled_until >= FOREVER
 
     def terminate(self) -> None:
         """SIGTERM to the parent."""

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import cache, lru_cache
 from typing import Any, NamedTuple, cast
 
-from sqlalchemy import Connection, Engine, TextClause, create_engine, event
+from sqlalchemy import Connection, Engine, Select, TextClause, create_engine, event
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import StaticPool
 
@@ -20,6 +20,7 @@ from harness.simulation.call_faults import LostCall, Network
 from harness.simulation.recording import SimulatedRecorder
 from harness.simulation.runtime import VirtualRuntime
 from harness.simulation.scheduler import Process
+from harness.simulation.store_probes import StoreProbes
 
 # 1970-01-01 00:00 UTC; https://sqlite.org/lang_datefunc.html
 JULIAN_DAY_OF_EPOCH = 2_440_587.5
@@ -77,9 +78,11 @@ class StatementResult(NamedTuple):
 class SimulatedConnection:
     """The part of SQLAlchemy's `Connection` that agentexec uses, without SQLAlchemy, which takes longer than SQLite."""
 
-    def __init__(self, driver: sqlite3.Connection, engine: Engine) -> None:
-        self._driver = driver
-        self.dialect = engine.dialect
+    def __init__(self, core: Connection, probes: StoreProbes) -> None:
+        self._core = core
+        self._driver = cast(sqlite3.Connection, core.connection.driver_connection)
+        self._probes = probes
+        self.dialect = core.dialect
 
     def __enter__(self) -> Connection:
         """Begin a transaction."""
@@ -89,14 +92,24 @@ class SimulatedConnection:
         """Commit, or roll back after an error."""
         self._driver.__exit__(*error)
 
-    def execute(self, statement: TextClause, parameters: Mapping[str, Any]) -> StatementResult:
-        """Run a statement; raises what SQLAlchemy raises for an error of the driver."""
+    def execute(
+        self, statement: TextClause | Select[Any], parameters: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Run a statement; raises what SQLAlchemy raises for an error of the driver.
+
+        A query of the ORM's classes, which only services make, goes through SQLAlchemy.
+        """
+        if isinstance(statement, Select):
+            return self._core.execute(statement)
+        assert parameters is not None, "each text has parameters"
         try:
             cursor = self._driver.execute(statement.text, parameters)
-            if cursor.description is None:
-                return StatementResult((), returns_rows=False)
-            row = _row_of(tuple([name for name, *_ in cursor.description]))
-            return StatementResult([*map(row._make, cursor.fetchall())], returns_rows=True)
+            rows: Sequence[Any] = ()
+            if cursor.description is not None:
+                row = _row_of(tuple([name for name, *_ in cursor.description]))
+                rows = [*map(row._make, cursor.fetchall())]
+            self._probes.after(self._driver, statement.text, parameters, rows)
+            return StatementResult(rows, returns_rows=cursor.description is not None)
         except sqlite3.Error as error:
             raise DBAPIError.instance(statement.text, parameters, error, sqlite3.Error) from error
 
@@ -109,8 +122,9 @@ def _row_of(columns: tuple[str, ...]) -> Any:
 class PostgresServer:
     """The server of all simulated processes; it can be unreachable for some time."""
 
-    def __init__(self, runtime: VirtualRuntime) -> None:
+    def __init__(self, runtime: VirtualRuntime, probes: StoreProbes | None = None) -> None:
         self._runtime = runtime
+        self.probes = probes or StoreProbes(set(), set())
         self.away_until = 0
         self.engine = _database()
         self._open: list[SimulatedConnection] = []
@@ -121,8 +135,7 @@ class PostgresServer:
         _clock.append(self._runtime)
         try:
             with self.engine.connect() as connection:
-                driver = cast(sqlite3.Connection, connection.connection.driver_connection)
-                self._open.append(SimulatedConnection(driver, self.engine))
+                self._open.append(SimulatedConnection(connection, self.probes))
                 with self.transaction() as emptied:
                     run(emptied, "DELETE FROM {log}")
                     run(emptied, "DELETE FROM {activity}")
@@ -176,9 +189,11 @@ class SimulatedDatabase:
             if self._network.request() is not None:
                 raise LostCall
             self._server.require()
+            committing = self._server.probes.committing
+            committing.clear()
             with self._server.transaction() as connection:
                 yield connection
-            self._network.reply()
+            self._network.reply(*committing)
         except LostCall:
             self._recorder.trace_line(self._process, "gets no reply from Postgres")
             raise refusal("no reply came") from None

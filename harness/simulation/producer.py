@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from agentexec.errors import AgentexecError
+from agentexec.errors import AgentexecError, QueueFull
 from agentexec.producer.client import request_cancel
 from agentexec.producer.enqueuer import Enqueuer, PreparedTask
 from agentexec.store.rows import NewActivity
@@ -53,8 +53,11 @@ class SimulatedProducer:
 
     def _submit_at(self, task: PlannedTask) -> None:
         scheduler = self._context.runtime.scheduler
-        when = round(task.at * NANOSECONDS)
-        scheduler.at(when, self.process, lambda: scheduler.spawn(self.process, lambda: self._submit(task)))
+        for moment in (task.at, task.at + task.resend) if task.resend else (task.at,):
+            when = round(moment * NANOSECONDS)
+            scheduler.at(
+                when, self.process, lambda: scheduler.spawn(self.process, lambda: self._submit(task))
+            )
 
     def cancel(self, number: int, activity: UUID) -> None:
         """Request the cancellation of a task now."""
@@ -107,10 +110,13 @@ class SimulatedProducer:
             if error is None:
                 (recorded,) = future.result()
                 self._submissions.acknowledged(task.number, recorded)
+                self._context.last_answer = runtime.monotonic()
                 recorder.record(
                     "client", OperationType.OK, "enqueue", task=task.number, activity=str(recorded)
                 )
                 return
-            kind = OperationType.FAIL if isinstance(error, AgentexecError) else OperationType.INFO
+            # What a full queue refused is recorded all the same.
+            refused = isinstance(error, AgentexecError) and not isinstance(error, QueueFull)
+            kind = OperationType.FAIL if refused else OperationType.INFO
             recorder.record("client", kind, "enqueue", task=task.number, error=type(error).__name__)
             runtime.sleep(pause)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 import redis
 
-from agentexec.errors import AgentexecError
+from agentexec.errors import AgentexecError, WorkerGone
 from agentexec.queue.protocol import (
     Admission,
     Dispatch,
-    Finish,
     QueueDepth,
     QueuePolicy,
     Revocations,
@@ -26,6 +25,7 @@ from harness.simulation.call_faults import LostCall, Network
 from harness.simulation.describing import describe
 from harness.simulation.queue.books import Books
 from harness.simulation.queue.memory_queue import MemoryQueue
+from harness.simulation.queue_probes import QueueProbes
 from harness.simulation.recording import SimulatedRecorder
 from harness.simulation.runtime import VirtualRuntime
 from harness.simulation.scheduler import Process, Wakeup
@@ -37,21 +37,43 @@ Watcher = Callable[[Books, str], None]
 class RedisServer:
     """One server for all simulated processes. It can have a wrong clock, be unreachable, and lose its contents."""
 
-    def __init__(self, runtime: VirtualRuntime, watch: Watcher, policy: QueuePolicy | None = None) -> None:
-        """`watch` gets the books after every call, with the name of the call. `policy` is that of all processes."""
+    def __init__(
+        self,
+        runtime: VirtualRuntime,
+        watch: Watcher,
+        policy: QueuePolicy | None = None,
+        *,
+        reached: set[str] | None = None,
+        starts: set[tuple[UUID, int]] | None = None,
+    ) -> None:
+        """`watch` gets the books after every call, with the name of the call. `policy` is that of all processes.
+
+        `reached` and `starts` are those of `QueueProbes`.
+        """
         self._runtime = runtime
         self._watch = watch
         self.clock_error = 0.0  # seconds by which its clock is fast
         self.away_until = 0
         self.waiters: list[Wakeup] = []
+        self.reached = set[str]() if reached is None else reached
+        self.probes = QueueProbes(self.reached, set() if starts is None else starts, self._clock)
         self.memory = MemoryQueue("simulated", policy, clock=self._clock)
         self._saved: dict[int, Books] = {}
 
-    def serve(self, call: str, work: Callable[[], T]) -> T:
-        """Run one script; raises redis-py's ConnectionError while the server is away."""
+    def serve(
+        self, call: str, work: Callable[..., T], by: Process | None, arguments: Sequence[Any], **options: Any
+    ) -> T:
+        """Run one script for a process; raises redis-py's ConnectionError while the server is away."""
         if self.away_until > self._runtime.scheduler.now:
+            self.reached.add(f"{call}-while-redis-is-away")
             raise redis.ConnectionError("simulated: the server is away")
-        answer = work()
+        before = self.probes.before(call, self.memory.books, arguments)
+        try:
+            answer = work(*arguments, **options)
+        except WorkerGone:
+            self.reached.add("step-of-dead-worker")
+            raise
+        self.probes.after(call, self.memory.books, before, answer, by, *arguments, **options)
         self._watch(self.memory.books, call)
         self._runtime.scheduler.wake(self.waiters, self.memory.books.wake)
         return answer
@@ -63,6 +85,7 @@ class RedisServer:
     def forget(self) -> None:
         """Lose everything, as FLUSHALL and a restart without persistence do."""
         self.memory.drop()
+        self.probes.has_lost_contents = True
 
     def save(self, number: int) -> None:
         """Save the contents of a replica, to which the failover of this number falls back."""
@@ -71,6 +94,7 @@ class RedisServer:
     def fall_back(self, number: int) -> None:
         """Restore the contents that were saved for this failover: later acknowledged writes are lost."""
         self.memory.restore(self._saved.pop(number))
+        self.probes.has_lost_contents = True
 
     def _clock(self) -> float:
         return self._runtime.unix() + self.clock_error
@@ -103,23 +127,20 @@ class SimulatedQueue:
         return self._memory.policy
 
     def enqueue(self, tasks: Sequence[Dispatch], *, from_reconciler: bool = False) -> list[Admission]:
-        return self._call(
-            "enqueue",
-            lambda: self._memory.enqueue(tasks, from_reconciler=from_reconciler),
-            trip=bool(tasks),
-        )
+        work = self._memory.enqueue
+        return self._call("enqueue", work, tasks, trip=bool(tasks), from_reconciler=from_reconciler)
 
     def step(self, request: StepRequest) -> StepResult:
-        return self._call("step", lambda: self._memory.step(request), asked=tuple(request.finishes))
+        return self._call("step", self._memory.step, request)
 
     def result(self, task_id: UUID) -> str | None:
-        return self._call("result", lambda: self._memory.result(task_id))
+        return self._call("result", self._memory.result, task_id)
 
     def lock(self, claims: Mapping[UUID, tuple[int, str]]) -> tuple[set[UUID], set[UUID]]:
-        return self._call("lock", lambda: self._memory.lock(claims), trip=bool(claims))
+        return self._call("lock", self._memory.lock, claims, trip=bool(claims))
 
     def renew(self, worker: str, leases: Tokens) -> tuple[set[UUID], set[UUID]]:
-        return self._call("renew", lambda: self._memory.renew(worker, leases))
+        return self._call("renew", self._memory.renew, worker, leases)
 
     def release(
         self,
@@ -132,19 +153,20 @@ class SimulatedQueue:
     ) -> Revocations:
         return self._call(
             "release",
-            lambda: self._memory.release(
-                worker, leases, charge=charge, begun=begun, declare_gone=declare_gone
-            ),
+            self._memory.release,
+            worker,
+            leases,
             trip=leases is None or bool(leases) or declare_gone,
+            charge=charge,
+            begun=begun,
+            declare_gone=declare_gone,
         )
 
     def leases_of(self, worker: str) -> dict[UUID, int]:
-        return self._call("leases_of", lambda: self._memory.leases_of(worker))
+        return self._call("leases_of", self._memory.leases_of, worker)
 
     def request_cancel(self, task_ids: Sequence[UUID]) -> list[bool]:
-        return self._call(
-            "request_cancel", lambda: self._memory.request_cancel(task_ids), trip=bool(task_ids)
-        )
+        return self._call("request_cancel", self._memory.request_cancel, task_ids, trip=bool(task_ids))
 
     def wait(self, timeout: float) -> bool:
         if timeout <= 0:
@@ -158,25 +180,25 @@ class SimulatedQueue:
         return self._call("depth", self._memory.depth)
 
     def known(self, task_ids: Sequence[UUID]) -> list[bool]:
-        return self._call("known", lambda: self._memory.known(task_ids), trip=bool(task_ids))
+        return self._call("known", self._memory.known, task_ids, trip=bool(task_ids))
 
     def leases(self, task_ids: Sequence[UUID]) -> dict[UUID, int]:
-        return self._call("leases", lambda: self._memory.leases(task_ids), trip=bool(task_ids))
+        return self._call("leases", self._memory.leases, task_ids, trip=bool(task_ids))
 
     def dead_reasons(self, task_ids: Sequence[UUID]) -> dict[UUID, str]:
-        return self._call("dead_reasons", lambda: self._memory.dead_reasons(task_ids), trip=bool(task_ids))
+        return self._call("dead_reasons", self._memory.dead_reasons, task_ids, trip=bool(task_ids))
 
     def begin_rebuild(self, proposal: str) -> str | None:
-        return self._call("begin_rebuild", lambda: self._memory.begin_rebuild(proposal))
+        return self._call("begin_rebuild", self._memory.begin_rebuild, proposal)
 
     def end_rebuild(self, name: str) -> bool:
-        return self._call("end_rebuild", lambda: self._memory.end_rebuild(name))
+        return self._call("end_rebuild", self._memory.end_rebuild, name)
 
     def agree(self, values: Mapping[str, str]) -> dict[str, str]:
-        return self._call("agree", lambda: self._memory.agree(values))
+        return self._call("agree", self._memory.agree, values)
 
     def announce(self, fingerprints: Mapping[str, str]) -> None:
-        self._call("announce", lambda: self._memory.announce(fingerprints), trip=bool(fingerprints))
+        self._call("announce", self._memory.announce, fingerprints, trip=bool(fingerprints))
 
     def announced(self) -> dict[str, set[str]]:
         return self._call("announced", self._memory.announced)
@@ -184,59 +206,64 @@ class SimulatedQueue:
     def hand_back(
         self, claims: Mapping[UUID, tuple[int, str, str]], *, limit: float, delay: float
     ) -> tuple[set[UUID], set[UUID]]:
-        return self._call(
-            "hand_back",
-            lambda: self._memory.hand_back(claims, limit=limit, delay=delay),
-            trip=bool(claims),
-        )
+        work = self._memory.hand_back
+        return self._call("hand_back", work, claims, trip=bool(claims), limit=limit, delay=delay)
 
     def register(self, worker: str, identity: str) -> None:
-        self._call("register", lambda: self._memory.register(worker, identity))
+        self._call("register", self._memory.register, worker, identity)
 
     def registered(self) -> dict[str, str]:
         return self._call("registered", self._memory.registered)
 
     def adopt(self, store: str, *, force: bool = False) -> str | None:
-        return self._call("adopt", lambda: self._memory.adopt(store, force=force))
+        return self._call("adopt", self._memory.adopt, store, force=force)
 
     def _take_wake_token(self) -> bool:
         return bool(self._memory.books.wake) and self._memory.wait(0.001)
 
     def _call(
-        self, name: str, work: Callable[[], T], asked: tuple[Finish, ...] = (), *, trip: bool = True
+        self, name: str, work: Callable[..., T], *arguments: Any, trip: bool = True, **options: Any
     ) -> T:
         """Run one script on the server and return its answer.
 
         Without a `trip` the call takes no time and no fault affects it: `RedisQueue` sends nothing for it either.
         """
         if not trip:
-            return work()
+            return work(*arguments, **options)
         try:
             late = self._network.request()
             if late is not None:
-                self._arrive_late(name, work, asked, late)
+                self._arrive_late(name, work, arguments, options, late)
                 raise LostCall
-            answer = self._server.serve(name, work)
-            self._trace(name, asked, answer)
-            self._network.reply()
+            answer = self._server.serve(name, work, self._process, arguments, **options)
+            self._trace(name, arguments, answer)
+            self._network.reply(name.replace("_", "-"))
             return answer
         except LostCall:
             self._recorder.trace_line(self._process, f"gets no reply to {name.upper()}")
             raise redis.ConnectionError("simulated: no reply came") from None
 
-    def _trace(self, name: str, asked: tuple[Finish, ...], answer: object, *, late: bool = False) -> None:
+    def _trace(self, name: str, arguments: Sequence[Any], answer: object, *, late: bool = False) -> None:
         if self._recorder.trace is not None:
+            asked = tuple(arguments[0].finishes) if name == "step" else ()
             line = describe(name, asked, answer, self._recorder.names)
             if line is not None:
                 self._recorder.trace_line(self._process, f"late: {line}" if late else line)
 
     def _arrive_late(
-        self, name: str, work: Callable[[], object], asked: tuple[Finish, ...], seconds: float
+        self,
+        name: str,
+        work: Callable[..., object],
+        arguments: Sequence[Any],
+        options: Mapping[str, Any],
+        seconds: float,
     ) -> None:
         """Deliver the request after its sender gave up or died."""
 
         def arrive() -> None:
-            self._trace(name, asked, self._server.serve(name, work), late=True)
+            answer = self._server.serve(name, work, self._process, arguments, **options)
+            self._server.probes.late(name, answer)
+            self._trace(name, arguments, answer, late=True)
 
         def safely() -> None:
             with contextlib.suppress(AgentexecError, redis.RedisError):  # no process receives the error

@@ -8,12 +8,15 @@ orders have no influence.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from harness.history.figures import NANOSECONDS
+
+# The virtual time until which a frozen process stalls, in nanoseconds.
+FOREVER = 10**15
 
 
 class Process:
@@ -167,6 +170,11 @@ class Scheduler:
     def stall(self, process: Process, seconds: float) -> None:
         """Stall a process for some seconds, as SIGSTOP does."""
         process.stalled_until = max(process.stalled_until, self.seconds(seconds))
+
+    def freeze(self, processes: Iterable[Process]) -> None:
+        """Stall processes for good, as the failure of their host does that leaves its connections open."""
+        for process in processes:
+            process.stalled_until = FOREVER
 
     def unwind_all(self, processes: list[Process]) -> None:
         """End all processes and their greenlets."""

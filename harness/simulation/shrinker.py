@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.history.figures import counted
 from harness.shrinking import cut
-from harness.simulation.plan import Plan, PlannedTask, SimulatedFault
+from harness.simulation.plan import MANY_CRASHES, Plan, PlannedTask, SimulatedFault
 from harness.simulation.simulation import SimulationResult, simulate
 
 OTHER_SEEDS = 3
@@ -32,7 +32,7 @@ class Shrinker:
 
     def shrink(self) -> SimulationResult:
         """The result of the smallest plan found; that of the given plan if it cannot be shrunk."""
-        while self._left > 0 and any([self._cut("faults"), self._cut("tasks"), self._simplify()]):
+        while self._left > 0 and any([*map(self._cut, ("faults", "tasks", "calls")), self._simplify()]):
             plan = self._best.plan
             self._log(
                 f"{counted(len(plan.faults), 'fault')}, {counted(len(plan.tasks), 'task')}, "
@@ -71,8 +71,17 @@ def _simplifications(plan: Plan) -> Iterator[Callable[[Plan], Plan]]:
     yield lambda plan: replace(plan, pools=1)
     yield lambda plan: replace(plan, hosts=1)
     yield lambda plan: replace(plan, workers=1)
+    yield lambda plan: replace(plan, max_depth=0, max_crashes=MANY_CRASHES)
     plainer: Sequence[dict[str, Any]]
-    plainer = [{"failures": 0}, {"progress": 0}, {"lock": None}, {"delay": 0.0}, {"work": 0.0}, {"level": 1}]
+    plainer = [
+        {"failures": 0},
+        {"progress": 0},
+        {"lock": None},
+        {"delay": 0.0},
+        {"resend": 0.0},
+        {"work": 0.0},
+    ]
+    plainer.append({"level": 1})
     for index in range(len(plan.tasks)):
         yield from (_changing("tasks", index, change) for change in plainer)
     for index in range(len(plan.faults)):

@@ -33,12 +33,14 @@ from harness.simulation.context import SimulationContext
 from harness.simulation.evidence import collect_evidence, pending
 from harness.simulation.nemesis import SimulatedNemesis
 from harness.simulation.outcomes import outcomes, unknown_as_valid
-from harness.simulation.plan import Plan
+from harness.simulation.plan import MANY_CRASHES, Plan, Theme
 from harness.simulation.plan_generator import plan_of
+from harness.simulation.reach import SOMETIMES
+from harness.simulation.reached_in_history import reached_in_history
 from harness.simulation.runtime import VirtualRuntime
 from harness.simulation.scheduler import Scheduler
 from harness.simulation.system import SimulatedSystem
-from harness.simulation.themes import MAX_RETRIES, more_checkers
+from harness.simulation.themes import MAX_RETRIES, ends_within, more_checkers
 
 # All times are virtual seconds.
 # No fault lasts longer than this after the last moment of the plan.
@@ -64,7 +66,8 @@ class SimulationResult:
     """The result of a plan.
 
     `results` has the result of every checker by name, the most specific first. `seconds` are virtual. `trace` has
-    readable lines (time, process, text) and is empty unless it was requested.
+    readable lines (time, process, text) and is empty unless it was requested. `reached` are names of
+    `harness.simulation.reach`.
     """
 
     plan: Plan
@@ -72,6 +75,7 @@ class SimulationResult:
     results: Mapping[str, CheckResult]
     injected: int
     seconds: float
+    reached: frozenset[str] = frozenset()
     trace: tuple[tuple[int, str, str], ...] = field(default=(), repr=False)
 
     @property
@@ -117,7 +121,9 @@ def checkers_of(plan: Plan) -> dict[str, Checker]:
         "results": unknown_as_valid(results()),
         "charges": charges(),
         "delays": unknown_as_valid(delays()),
-        "outcomes": outcomes(tasks=len(plan.tasks), retries=MAX_RETRIES),
+        "outcomes": outcomes(
+            tasks=len(plan.tasks), retries=MAX_RETRIES, crashes_end=plan.max_crashes < MANY_CRASHES
+        ),
         **more_checkers(plan.theme),
     }
 
@@ -133,7 +139,7 @@ class _Simulation:
             system = SimulatedSystem(SimulationContext(self._plan, virtual))
             if self._trace:
                 system.context.recorder.trace = []
-            with system.context.postgres.open():
+            with system.context.postgres.open(), system.served():
                 try:
                     return self._run(system)
                 finally:
@@ -147,17 +153,19 @@ class _Simulation:
         nemesis.schedule()
         finished = self._drain(system)
         seconds = context.runtime.monotonic()
+        late = _late(context, nemesis, seconds, finished=finished)
         for pool in system.living_pools():
-            pool.terminate()
+            pool.kill() if pool.frozen else pool.terminate()
         self._run_until(context, STOP_WITHIN, lambda: not system.living_pools())
         collect_evidence(context)
         history = History.of(context.recorder.operations)
         return SimulationResult(
             plan=context.plan,
             history=history,
-            results=self._results(context, history, finished),
+            results=self._results(context, history, late),
             injected=nemesis.injected,
             seconds=seconds,
+            reached=frozenset(SOMETIMES.keys() & (context.reached | reached_in_history(history))),
             trace=tuple(context.recorder.trace or ()),
         )
 
@@ -177,21 +185,20 @@ class _Simulation:
         return True
 
     def _results(
-        self, context: SimulationContext, history: History, finished: bool
+        self, context: SimulationContext, history: History, late: Sequence[str]
     ) -> dict[str, CheckResult]:
         """The results of all checkers, the most specific first."""
         escaped = [
             f"{type(error).__name__} in {process.name if process else 'the scheduler'}: {error}"
             for process, error in context.runtime.scheduler.escaped
         ]
-        left = [] if finished else [f"unfinished tasks after {PATIENCE:g} quiet seconds"]
         return {
             "invariants": _result(
                 context.monitor.findings, "the invariants of the queue held after every call"
             ),
             "escaped": _result(escaped, "every exception was handled"),
             **check_all(checkers_of(context.plan), history),
-            "liveness": _result(left, "every task was finished in time"),
+            "liveness": _result(late, "every task was finished in time"),
         }
 
 
@@ -207,6 +214,23 @@ def _kind(result: CheckResult) -> str:
     if result.verdict is Verdict.UNKNOWN or not result.counterexamples:
         return str(result.verdict)
     return str(result.counterexamples[0].get("kind", "wrong"))
+
+
+def _late(
+    context: SimulationContext, nemesis: SimulatedNemesis, seconds: float, *, finished: bool
+) -> Sequence[str]:
+    """Why the last task ended too late, if it did: `seconds` is when."""
+    if not finished:
+        return [f"unfinished tasks after {PATIENCE:g} quiet seconds"]
+    if context.plan.theme is not Theme.FROZEN:
+        return []
+    quiet = max(nemesis.quiet_from, context.last_answer)
+    bound = ends_within(context.plan, context.settings)
+    if seconds <= quiet + bound:
+        return []
+    return [
+        f"late: the last task ended {seconds - quiet:.1f} s after the last fault, {bound:.1f} s are allowed"
+    ]
 
 
 def _is_finished(system: SimulatedSystem) -> bool:

@@ -1,20 +1,35 @@
-"""The processes of a simulated run: pools with their workers, and one producer."""
+"""The processes of a simulated run: pools with their workers, one producer, and a service that calls the API."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+from agentexec.producer.client import use_client
 from harness.simulation.context import SimulationContext
+from harness.simulation.plan import FaultKind
 from harness.simulation.pool import SimulatedPool
 from harness.simulation.producer import PlannedSubmissions, SimulatedProducer
+from harness.simulation.service import SimulatedService
 
 
 class SimulatedSystem:
-    """The pools and the producer of one plan. It starts with a producer and without pools."""
+    """The pools, the producer and the service of one plan. It starts without pools."""
 
     def __init__(self, context: SimulationContext) -> None:
         self.context = context
         self.pools: list[SimulatedPool] = []
         self.submissions = PlannedSubmissions(context.plan)
         self.producer = SimulatedProducer(context, self.submissions)
+        plan = context.plan
+        calls = plan.calls or any(fault.kind is FaultKind.FAIL for fault in plan.faults)
+        self.service = SimulatedService(context, self.submissions) if calls else None
+
+    @contextmanager
+    def served(self) -> Iterator[None]:
+        """Let the public API use the client of the service."""
+        with use_client(self.service.client) if self.service is not None else nullcontext():
+            yield
 
     def start_pool(self) -> None:
         """Start one more pool, as an operator does."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from functools import cache
 from types import MappingProxyType
 from typing import Any
 
 from agentexec.config import Settings, load_settings
+from agentexec.worker.reconciler import OUTBOX_AFTER
+from agentexec.worker.recording import DEFER_SECONDS
 from harness.checkers import duplicates, recovery
 from harness.checkers.base import Checker
 from harness.simulation.outcomes import unknown_as_valid
-from harness.simulation.plan import Theme
+from harness.simulation.plan import MANY_CRASHES, Plan, Theme
 
 LEASE = 2.0
 MAX_RETRIES = 2
@@ -31,25 +34,33 @@ _COMMON: Mapping[str, Any] = MappingProxyType(
         "max_task_retries": MAX_RETRIES,
         "retry_base_seconds": 0.05,
         "retry_cap_seconds": 0.3,
-        "max_crashes": 100,
     }
 )
 _OWN: Mapping[Theme, Mapping[str, Any]] = MappingProxyType(
     {
         Theme.SHUTDOWNS: {"graceful_shutdown_timeout": 0.3, "max_crashes": 2},
         Theme.KILLS: {"reconcile_seconds": 30.0},
+        Theme.FROZEN: {"reconcile_seconds": 30.0},
     }
 )
 
+# Seconds between two rounds of a pool.
+ROUND = 1.0
+
 
 @cache
-def settings_of(theme: Theme, workers: int) -> Settings:
+def settings_of(
+    theme: Theme, workers: int, *, max_depth: int = 0, max_crashes: int = MANY_CRASHES
+) -> Settings:
     """The settings of every pool in a run.
 
-    SHUTDOWNS allows few crashes, because a stop is charged to no task. KILLS lets the reconciler run rarely, so that
-    recovery depends on the supervision of processes and leases.
+    SHUTDOWNS allows few crashes, because a stop is charged to no task. KILLS and FROZEN let the comparison run rarely,
+    so that recovery depends on the supervision of processes and leases, and on the outbox.
     """
-    return load_settings(**{**_COMMON, "num_workers": workers, **_OWN.get(theme, {})})
+    return load_settings(
+        **{**_COMMON, "num_workers": workers, "max_queue_depth": max_depth, "max_crashes": max_crashes}
+        | dict(_OWN.get(theme, {}))
+    )
 
 
 def more_checkers(theme: Theme) -> dict[str, Checker]:
@@ -61,3 +72,24 @@ def more_checkers(theme: Theme) -> dict[str, Checker]:
             return {"recovery": unknown_as_valid(recovery(RECOVERED_WITHIN, from_last_kill=True))}
         case _:
             return {}
+
+
+def ends_within(plan: Plan, settings: Settings) -> float:
+    """The seconds after the last fault and the last enqueue within which every task has ended, whatever is frozen.
+
+    A lease expires, and its worker may have renewed it just before. Meanwhile a pool notices that the queue lost its
+    contents, and dispatches what no producer did; the comparison is not needed for that. Then each task may need all of
+    its attempts once more in the slots of one pool, with a pause before each; tasks of one lock key run one by one.
+    """
+    found = 2 * settings.lease_seconds + OUTBOX_AFTER + 2 * ROUND
+    attempts = settings.max_task_retries + 1
+    pauses = max((task.delay for task in plan.tasks), default=0.0) + attempts * settings.retry_cap_seconds
+    work, one_by_one = 0.0, defaultdict[str | int, float](float)
+    for task in plan.tasks:
+        seconds = task.work * min(attempts, task.failures + 1)
+        work += seconds
+        one_by_one[task.number if task.lock is None else task.lock] += seconds
+    slots = plan.workers * settings.worker_concurrency
+    locked = {task.lock for task in plan.tasks if task.lock is not None}
+    waits = DEFER_SECONDS * len(locked)
+    return found + pauses + work / slots + max(one_by_one.values(), default=0.0) + waits

@@ -69,6 +69,7 @@ NOT_BY: Mapping[str, str] = MappingProxyType(
         "lock-freed-by-non-owner": "the record refuses the late end, so the queue does not get it",
         "release-burns-a-retry": "it shows if a task is stopped more often than it may crash",
         "refused-result-is-read": "a worker that resumes stops the handlers whose leases it lost, before they return",
+        "outbox-waits": "the comparison dispatches these tasks too: they are late, not lost",
     }
 )
 

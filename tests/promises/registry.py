@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 REGISTRY = Path(__file__).parent / "registry.toml"
 MACHINES = frozenset({"queue", "activity"})
 # The simulation has these beside the checkers of every run.
-IN_SIMULATION = frozenset({"invariants", "outcomes"})
+IN_SIMULATION = frozenset({"invariants", "outcomes", "liveness"})
 CHECKERS_PAGE = ROOT / "docs" / "reference" / "checkers.md"
 
 

@@ -11,7 +11,7 @@ import pytest
 from harness.checkers.base import Verdict
 from harness.history import History
 from harness.simulation import Plan, plan_of, simulate
-from harness.simulation.plan import FaultKind, PlannedTask, SimulatedFault, Theme
+from harness.simulation.plan import MANY_CRASHES, FaultKind, PlannedTask, SimulatedFault, Theme
 from harness.simulation.themes import RECOVERED_WITHIN, more_checkers, settings_of
 from tests.planted.defect import Defect
 from tests.planted.defects import DEFECTS
@@ -75,6 +75,33 @@ def test_a_pending_fault_whose_victim_dies_first_strikes_another() -> None:
     assert _struck([again, kill]) == 2
 
 
+def test_each_mixed_plan_has_a_subset_of_the_faults_and_of_the_features() -> None:
+    plans = [plan for plan in map(plan_of, range(400)) if plan.theme is Theme.MIXED]
+    kinds = Counter(kind for plan in plans for kind in {fault.kind for fault in plan.faults})
+    features = Counter(name for plan in plans for name in _features(plan))
+    assert set(kinds) == set(FaultKind) - {FaultKind.FREEZE_HOST}
+    assert len(features) == 10
+    for name, count in (kinds + features).items():
+        assert 0.1 * len(plans) < count < 0.8 * len(plans), name
+
+
+def test_a_host_freezes_after_the_last_fault_and_everything_ends_in_time() -> None:
+    plans = [plan for plan in map(plan_of, range(200)) if plan.theme is Theme.FROZEN]
+    assert {plan.faults[-1].kind for plan in plans} == {FaultKind.FREEZE_HOST}
+    outcome = simulate(_outage(Theme.FROZEN))
+    assert not outcome.findings
+    assert [op.f for op in outcome.history if op.process == "nemesis"] == ["redis-away", "freeze-host"]
+    frozen = {op.process for op in outcome.history if op.f == "run" and op.time > 9e9}
+    assert len(frozen) <= 1, "only one host runs tasks after that"
+
+
+def test_only_the_bound_of_a_frozen_run_finds_tasks_that_are_merely_late() -> None:
+    with DEFECTS["outbox-waits"].planted():
+        assert [finding.checker for finding in simulate(_outage(Theme.FROZEN)).findings] == ["liveness"]
+        for theme in set(Theme) - {Theme.FROZEN}:
+            assert not simulate(_outage(theme)).findings
+
+
 def test_a_bound_on_recovery_lies_below_what_the_reconciler_would_excuse() -> None:
     assert settings_of(Theme.KILLS, 1).reconcile_seconds > 2 * RECOVERED_WITHIN
 
@@ -82,6 +109,24 @@ def test_a_bound_on_recovery_lies_below_what_the_reconciler_would_excuse() -> No
 def test_kills_that_interrupt_nothing_are_no_finding() -> None:
     checker = more_checkers(Theme.KILLS)["recovery"]
     assert checker(History.of([])).verdict is Verdict.VALID
+
+
+def _features(plan: Plan) -> set[str]:
+    """The names of the fields with which a plan asks for more than plain tasks."""
+    of_tasks = ("failures", "delay", "lock", "progress", "resend")
+    found = {name for name in of_tasks if any(getattr(task, name) for task in plan.tasks)}
+    found |= {call.kind.value for call in plan.calls}
+    found |= {"max_depth"} if plan.max_depth else set()
+    found |= {"max_crashes"} if plan.max_crashes < MANY_CRASHES else set()
+    return found | ({"two_versions"} if plan.two_versions else set())
+
+
+def _outage(theme: Theme) -> Plan:
+    """Redis is away while tasks arrive, and a host freezes after that."""
+    tasks = tuple(PlannedTask(number=number, at=6.0 + 0.1 * number, work=0.1) for number in range(8))
+    away = SimulatedFault(kind=FaultKind.REDIS_AWAY, at=5.9, seconds=2.5)
+    freeze = SimulatedFault(kind=FaultKind.FREEZE_HOST, at=8.5)
+    return Plan(seed=1, pools=2, workers=1, hosts=2, tasks=tasks, faults=(away, freeze), theme=theme)
 
 
 def _of(theme: Theme, seed: int) -> Sequence[SimulatedFault]:

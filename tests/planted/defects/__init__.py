@@ -33,6 +33,7 @@ DEFECTS: Mapping[str, Defect] = MappingProxyType(
             worker.REFUSED_START_RUNS,
             record.RETRY_NOT_CHARGED,
             queue.DELAY_IN_WHOLE_SECONDS,
+            worker.OUTBOX_WAITS,
         )
     }
 )

@@ -130,3 +130,22 @@ REFUSED_START_RUNS = Defect(
         ),
     ),
 )
+
+OUTBOX_WAITS = Defect(
+    name="outbox-waits",
+    imitates="outbox dispatchers that share the slow timer of a clean-up",
+    breaks="a task that Redis did not take, or whose producer died, starts half a minute late",
+    scenario="kill-worker",
+    blind={
+        QUEUE_MACHINE: "it has no pool",
+        ACTIVITY_MACHINE: "it has no clock for the rounds of a pool",
+        CHAOS: "the comparison dispatches these tasks too: they are late, not lost",
+    },
+    edits=(
+        Edit(
+            where=f"{_RECONCILER}.run_round",
+            old="        self.dispatch_outbox()\n",
+            new="        if full_pass:\n            self.dispatch_outbox()\n",
+        ),
+    ),
+)

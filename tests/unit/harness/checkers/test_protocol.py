@@ -56,9 +56,9 @@ def test_the_model_allows_what_the_statements_of_the_store_can_write(rows: tuple
             "only a higher fence records",
         ),
         (
-            (QUEUED, ("queued", 0, 1)),
-            "queued under fence 0",
-            "queued under fence 0",
+            (QUEUED, ("running", 1, 0), ("queued", 1, 1), ("queued", 1, 2)),
+            "queued under fence 1, row 2,",
+            "queued under fence 1",
             "only a higher fence records",
         ),
         ((QUEUED, ("running", 1, 1)), "running under fence 1", "queued under fence 0", "row 0 of fence 1"),

@@ -1,0 +1,102 @@
+"""Probes in the simulated Postgres: which named events the statements of one run reach."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from agentexec.store.dialects import ACTIVITY_TABLE
+from agentexec.store.status import TERMINAL
+
+# A part of the text of each statement that no other one has.
+_PARTS = {
+    "enqueue": f"INSERT INTO {ACTIVITY_TABLE} AS a",
+    "start": "SET status = 'running'",
+    "finish": "result = v.result",
+    "revoke": "a.cancel_requested_at IS NULL THEN",
+    "cancel": "coalesce(cancel_requested_at",
+    "terminate": "SET status = v.status, fence = v.token",
+    "mark": "SET dispatched_at",
+}
+_STANDING = f"SELECT status, fence, cancel_requested_at FROM {ACTIVITY_TABLE} WHERE id = ?"
+
+
+class StoreProbes:
+    """Adds the names of what statements reach to `reached`, and the leases of recorded starts to `starts`."""
+
+    def __init__(self, reached: set[str], starts: set[tuple[UUID, int]]) -> None:
+        self._reached = reached
+        self._starts = starts
+        self.committing: list[str] = []  # the changes of the transaction that is open
+        self._probes: Mapping[str, Callable[[sqlite3.Connection, Sequence[Any], set[str]], None]] = {
+            "enqueue": self._enqueue,
+            "start": self._start,
+            "finish": self._finish,
+            "revoke": self._revoke,
+        }
+
+    def after(
+        self, driver: sqlite3.Connection, text: str, parameters: Mapping[str, Any], rows: Sequence[Any]
+    ) -> None:
+        """Look at a statement that was run."""
+        change = _change_of(text)
+        if change is None:
+            return
+        self.committing.append(f"{change}-commit")
+        if change == "cancel":
+            self._reached.update(f"cancel-of-{row.status}-row" for row in rows)
+        elif change in self._probes:
+            self._probes[change](driver, json.loads(parameters["batch"]), {row.id for row in rows})
+
+    def _enqueue(self, _driver: sqlite3.Connection, batch: Sequence[Any], changed: set[str]) -> None:
+        if len(changed) < len(batch):
+            self._reached.add("enqueue-known-already")
+
+    def _start(self, driver: sqlite3.Connection, batch: Sequence[Any], changed: set[str]) -> None:
+        for start in batch:
+            lease = UUID(start["id"]), start["token"]
+            if start["id"] in changed:
+                if lease in self._starts:
+                    self._reached.add("start-repeated")
+                self._starts.add(lease)
+                continue
+            status, fence, canceled = _standing(driver, start["id"])
+            if status in TERMINAL:
+                self._reached.add("start-of-ended-task")
+            elif canceled is not None:
+                self._reached.add("start-of-canceled-task")
+            elif fence >= start["token"]:
+                self._reached.add("start-under-lower-fence")
+            else:
+                self._reached.add("start-refused-by-lock-key")
+
+    def _finish(self, driver: sqlite3.Connection, batch: Sequence[Any], changed: set[str]) -> None:
+        for update in batch:
+            if update["id"] in changed:
+                continue
+            status, fence, _ = _standing(driver, update["id"])
+            if fence != update["token"]:
+                self._reached.add("end-under-lower-fence")
+            else:
+                self._reached.add("end-repeated" if status == update["status"] else "end-of-ended-run")
+
+    def _revoke(self, _driver: sqlite3.Connection, batch: Sequence[Any], changed: set[str]) -> None:
+        if len(changed) < len(batch):
+            self._reached.add("revocation-of-moved-row")
+        if changed and any(one["message"].startswith("Its lease was lost") for one in batch):
+            self._reached.add("row-without-lease-requeued")
+
+
+def _standing(driver: sqlite3.Connection, task_id: str) -> tuple[str, int, str | None]:
+    row = driver.execute(_STANDING, (task_id,)).fetchone()
+    return row or ("", 0, None)
+
+
+@cache
+def _change_of(text: str) -> str | None:
+    """The name of the change that a statement makes; None for one that only reads or adds entries to the log."""
+    return next((name for name, part in _PARTS.items() if part in text), None)

@@ -1,0 +1,55 @@
+"""What a workload may have beside plain tasks, each in a small plan that reaches its event."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from harness.history import OperationType
+from harness.simulation import Plan, simulate
+from harness.simulation.plan import CallKind, FaultKind, PlannedCall, PlannedTask, SimulatedFault
+
+TASKS = tuple(PlannedTask(number=number, at=1.0 + 0.01 * number, work=0.3) for number in range(8))
+PLAIN = Plan(seed=1, pools=1, workers=1, tasks=TASKS, faults=())
+CALLED = tuple(PlannedCall(kind=kind, at=at, task=1) for kind in CallKind for at in (1.2, 2.5))
+TWICE = tuple(replace(task, resend=0.5) for task in TASKS)
+LOSES = SimulatedFault(kind=FaultKind.PRODUCER_LOSES_REPLY, at=0.9, after=True, skip=2)
+
+
+@pytest.mark.parametrize(
+    ("plan", "events"),
+    [
+        (replace(PLAIN, max_depth=4), {"full-queue-refuses", "full-queue-takes-later"}),
+        (replace(PLAIN, tasks=TWICE), {"resent-after-reply", "enqueue-known-already"}),
+        (replace(PLAIN, calls=CALLED), {"result-read-by-client"}),
+        (replace(PLAIN, faults=(LOSES,)), {"reply-lost-enqueue-commit"}),
+    ],
+)
+def test_a_feature_of_the_workload_reaches_its_events_and_breaks_nothing(
+    plan: Plan, events: set[str]
+) -> None:
+    outcome = simulate(plan)
+    assert not outcome.findings
+    assert events <= outcome.reached
+    assert not events & simulate(PLAIN).reached
+
+
+def test_a_task_that_a_service_ends_is_an_error_as_planned() -> None:
+    fail = SimulatedFault(kind=FaultKind.FAIL, at=1.2, victim=7)
+    outcome = simulate(replace(PLAIN, faults=(fail,)))
+    records = {op.value["task"]: op.value["status"] for op in outcome.history.where("record")}
+    assert not outcome.findings
+    assert {task for task, status in records.items() if status == "error"} == {7}
+
+
+def test_a_note_of_a_service_is_in_the_log_and_no_step_of_the_task() -> None:
+    outcome = simulate(replace(PLAIN, calls=CALLED))
+    notes = [op for op in outcome.history.where("transition") if op.value["fence"] == 0 and op.value["n"]]
+    assert not outcome.findings
+    assert [op.value["status"] for op in notes] == ["queued"]
+
+
+def test_what_a_full_queue_refused_has_no_certain_outcome() -> None:
+    answers = simulate(replace(PLAIN, max_depth=4)).history.where("enqueue")
+    assert {op.type for op in answers} == {OperationType.INVOKE, OperationType.OK, OperationType.INFO}
