@@ -32,6 +32,8 @@ from harness.scenario import Scenario
 
 GONE_SECONDS = 60.0
 _POLL_SECONDS = 0.05
+# A pool may not start in time on a busy machine.
+_TRIES = 3
 _STRIKES = re.compile(r"fault \d+ of \d+: ")
 # Few enough for a short run; a mixture needs as many as it has gates.
 _TASKS, _TASKS_OF_MIXTURE = 60, 1_200
@@ -163,13 +165,22 @@ class Outcome:
         return f"{'LEFT  ' if self.left else 'clean '} {name} {found}"
 
 
+def _struck(kind: Kind, place: Path, *, after: float) -> tuple[KilledRun, int, str]:
+    """A run that came to its fault, with its number of processes; or why none of them came to it."""
+    for number in range(1, _TRIES + 1):
+        run = KilledRun(kind.arguments(), place / f"{kind.name}-{number}")
+        try:
+            return run, run.kill(after), ""
+        except AssertionError as error:
+            failure = str(error)
+    return run, 0, failure[-1_000:]
+
+
 def killed(kind: Kind, place: Path, *, after: float) -> Outcome:
     """Kill the runner of a fault, and wait until nothing is left of it."""
-    try:
-        run = KilledRun(kind.arguments(), place / kind.name)
-        processes = run.kill(after)
-    except AssertionError as error:
-        return Outcome(kind=kind, failure=str(error)[-1_000:])
+    run, processes, failure = _struck(kind, place, after=after)
+    if failure:
+        return Outcome(kind=kind, failure=failure)
     began = time.monotonic()
     while (left := run.left()) and time.monotonic() - began < GONE_SECONDS:
         time.sleep(_POLL_SECONDS)
