@@ -10,21 +10,23 @@ Exit codes: 0 if every import works, 1 if not.
 
 from __future__ import annotations
 
+import ast
 import gc
 import sys
 import traceback
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from importlib import import_module
 
 # By these names they stay as they are when gevent patches `os`.
-from os import _exit, cpu_count, fork, wait, waitpid, waitstatus_to_exitcode
+from os import _exit, fork, wait, waitpid, waitstatus_to_exitcode
 from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import NoReturn
 
-from tests.house.sources import PACKAGES, ROOT, imported_by, name_of, sources
+from tests.house.sources import PACKAGES, ROOT, imported_by, imports_of, is_package, name_of, sources
 
 # Alembic runs this file itself, inside a migration.
 NOT_IMPORTED = {"agentexec.migrations.env"}
@@ -84,45 +86,82 @@ def modules_by_package(names: Iterable[str]) -> Mapping[str, Sequence[str]]:
 
 
 def import_first(modules: Mapping[str, Sequence[str]]) -> int:
-    """Import what is in no package, with as many children at a time as there are CPUs; returns the exit code."""
-    code = running = 0
-    for name in modules[""]:
-        if running == (cpu_count() or 1):
-            code, running = code | waitstatus_to_exitcode(wait()[1]), running - 1
-        if fork() == 0:
-            if name not in PACKAGES:
-                stand_in_for(name.partition(".")[0])
-            import_and_end(name, modules)
-        running += 1
-    for _ in range(running):
-        code |= waitstatus_to_exitcode(wait()[1])
+    """Import each top package in one child, and what is in no other package in a second one; returns the exit code."""
+    for top in PACKAGES:
+        names = [name for name in modules[""] if name.startswith(f"{top}.")]
+        if top in modules[""] and fork() == 0:
+            end_with(import_one(top))
+        if names and fork() == 0:
+            stand_in_for(top)
+            end_with(import_each(names, modules))
+    code = 0
+    with suppress(ChildProcessError):
+        while True:
+            code |= waitstatus_to_exitcode(wait()[1])
     return code
 
 
-def import_and_end(name: str, modules: Mapping[str, Sequence[str]]) -> NoReturn:
-    """Import the module and those in it, then end this process: with 0, or with 1 and tracebacks on stderr."""
-    code = 1
+def import_each(names: Iterable[str], modules: Mapping[str, Sequence[str]]) -> int:
+    """Import each of these modules, and then those in it, in a process of its own; returns the exit code.
+
+    What several of them load in any case is imported once, in a process that forks theirs. Only a circle would make a
+    difference, and `circles` finds those.
+    """
+    code, left = 0, set(names)
+    for name in sorted(left & {*sys.modules}):
+        left.remove(name)
+        code |= import_each(modules.get(name, ()), modules)
+    while left:
+        loaded = {name: always_loaded(name) - {*sys.modules} for name in left}
+        wanted = Counter(each for found in loaded.values() for each in found)
+        worth = {each: (number > 1) * number * len(always_loaded(each)) for each, number in wanted.items()}
+        first = max(sorted(worth), key=lambda each: (worth[each], each in left))
+        together = {name for name in left if first in loaded[name]}
+        left -= together
+        if (child := fork()) == 0:
+            end_with(import_one(first) or import_each(together, modules))
+        code |= waitstatus_to_exitcode(waitpid(child, 0)[1])
+    return code
+
+
+def import_one(name: str) -> int:
+    """Import a module; returns 0, or 1 after a traceback on stderr."""
     try:
         import_module(name)
-        code = import_below(name, modules)
     except BaseException:
         traceback.print_exc()
         print(f"{name} cannot be imported first", file=sys.stderr)
-    finally:
-        end_with(code)
+        return 1
+    return 0
 
 
-def import_below(package: str, modules: Mapping[str, Sequence[str]]) -> int:
-    """Import the modules of a package that this process has imported; returns the exit code."""
-    code = 0
-    for name in modules.get(package, ()):
-        if name in sys.modules:
-            code |= import_below(name, modules)
-        elif (child := fork()) == 0:
-            import_and_end(name, modules)
-        else:
-            code |= waitstatus_to_exitcode(waitpid(child, 0)[1])
-    return code
+@cache
+def always_loaded(name: str) -> frozenset[str]:
+    """The module and those that its import loads by statements outside of any block, without the top packages."""
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        one = waiting.pop()
+        if one in files() and one not in {*found, *PACKAGES}:
+            found.add(one)
+            waiting += [one.rpartition(".")[0], *imported_outside_of_blocks(one)]
+    return frozenset(found)
+
+
+@cache
+def files() -> Mapping[str, str]:
+    """The path of each module."""
+    return {name_of(path): path for path in sources()}
+
+
+@cache
+def imported_outside_of_blocks(name: str) -> tuple[str, ...]:
+    """Dotted names in the import statements of a module that run whenever it is imported."""
+    path = files()[name]
+    imports = (ast.Import, ast.ImportFrom)
+    body: list[ast.stmt] = [one for one in ast.parse(sources()[path]).body if isinstance(one, imports)]
+    found = tuple(imports_of(ast.unparse(ast.Module(body, [])), name, package=is_package(path)))
+    return (*found, *(each.rpartition(".")[0] for each in found))
 
 
 def end_with(code: int) -> NoReturn:

@@ -59,7 +59,9 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     return write
 
 
-def test_an_environment_is_installed_once_and_knows_its_version(environment: Write, tmp_path: Path) -> None:
+def test_an_environment_is_installed_once_and_again_if_its_python_is_gone(
+    environment: Write, tmp_path: Path
+) -> None:
     found = environment(f"./{write_wheel(tmp_path)}")
     said: list[str] = []
     assert (found.is_complete, found.version()) == (False, None)
@@ -69,6 +71,11 @@ def test_an_environment_is_installed_once_and_knows_its_version(environment: Wri
     assert (found.is_complete, found.version()) == (True, "1.5")
     program = "import sys, tinyqueue; print(tinyqueue.version, 'pytest' in sys.modules)"
     assert subprocess.check_output([found.python, "-c", program], env={}, text=True) == "1.5 False\n"
+    Path(found.python).unlink()
+    Path(found.python).symlink_to("/no/python")
+    assert not found.is_complete
+    found.create(said.append)
+    assert (found.is_complete, len(said)) == (True, 2)
 
 
 def test_other_requirements_have_another_folder(environment: Write) -> None:
@@ -99,16 +106,6 @@ def test_a_requirement_that_pip_does_not_find_is_named_and_the_next_attempt_begi
     finally:
         del os.environ["PIP_FIND_LINKS"]
     assert found.version() == "9"
-
-
-def test_an_environment_whose_python_is_gone_is_made_again(environment: Write, tmp_path: Path) -> None:
-    found = environment(f"./{write_wheel(tmp_path)}")
-    found.create(lambda text: None)
-    Path(found.python).unlink()
-    Path(found.python).symlink_to("/no/python")
-    assert not found.is_complete
-    found.create(lambda text: None)
-    assert found.is_complete
 
 
 def test_a_second_process_waits_for_the_first_and_installs_nothing(

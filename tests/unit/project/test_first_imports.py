@@ -7,7 +7,7 @@ from tests.house.sources import ROOT
 
 
 def test_every_module_can_be_imported_before_any_other() -> None:
-    """About 10 s of CPU, most of it for the classes that the modules build."""
+    """Most of the time is for the classes that the modules build."""
     command = [sys.executable, "-m", "tests.house.first_imports"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr[-4_000:] + ended.stdout
