@@ -225,9 +225,12 @@ class StrikeLane:
             for pool in (self.pools.running() if role == WORKER else ())
             for pid in (pool.pid, *descendants(pool.pid))
         }
-        # A process of a pool or a producer that is not up yet is below this one too.
-        candidates = {**by_pid, **dict.fromkeys(descendants(os.getpid()))}
-        found = owner_of_port(port, candidates, to=self.wires[role, service].port)
+        known = by_pid if role == WORKER or self._producer is None else self._producer.pids()
+        to = self.wires[role, service].port
+        # A client does not wait long, and the list of all processes is long.
+        found = owner_of_port(port, known, to=to)
+        if found is None:  # a process of a pool or a producer that is not up yet is below this one too
+            found = owner_of_port(port, descendants(os.getpid()), to=to)
         return None if found is None else (found, by_pid.get(found))
 
     def unfinished(self) -> int:
