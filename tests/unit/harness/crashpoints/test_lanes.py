@@ -18,7 +18,7 @@ from harness.crashpoints import run as run_module
 from harness.crashpoints.lives import LIVES
 from harness.crashpoints.points import CrashKind, CrashRow, CrashStrike, Point
 from harness.crashpoints.run import CrashpointsRun
-from harness.crashpoints.striking import _wait_while
+from harness.crashpoints.striking import Striker, _wait_while
 from harness.errors import HarnessError, TargetFailed
 from harness.progress import Quiet
 from harness.wire import ArmedStrike, Blow, Command, Strike, WireClient
@@ -97,8 +97,8 @@ def test_a_strike_whose_lane_does_not_open_is_left_to_the_other_lanes(
         return CrashRow(strike=crash, verdict=Verdict.VALID, outcome="once")
 
     monkeypatch.setattr(CrashpointsRun, "_lane", open_second)
-    monkeypatch.setattr(run_module.Striker, "strike", strike)
-    monkeypatch.setattr(run_module.Striker, "reserve", 0.0)
+    monkeypatch.setattr(Striker, "strike", strike)
+    monkeypatch.setattr(Striker, "reserve", 0.0)
     reset = CrashStrike(point=POINT, kind=CrashKind.RESET)
     [row] = run_in(tmp_path).strike([reset])
     assert row.verdict is Verdict.VALID
