@@ -160,7 +160,7 @@ class CrashpointsRun:
             except TargetFailed:
                 waiting.put(crash)  # for the other lanes
                 raise
-            striker = Striker(lane=lane)
+            striker = Striker(lane=lane, deadline=self.deadline)
             try:
                 while crash is not None:
                     self._strike(striker, crash)
