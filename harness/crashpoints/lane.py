@@ -45,8 +45,9 @@ _SELDOM, _SELDOMEST_SECONDS = 1.5, 0.1
 _FRESH_TASKS = 3
 _PASS_SECONDS = 3.0
 _END_SECONDS = 15.0
-# How many times longer a lane waits on a slow machine: for a passing condition, and for a task that looks stuck.
-_SLOW_MACHINE, _SLOWEST_MACHINE = 4.0, 20.0
+SLOW_MACHINE = 4.0
+"""How many times longer a lane waits on a slow machine."""
+
 _REDIS_SECONDS = 10.0
 # The tasks of all lanes have different numbers.
 _TASKS_OF_A_LANE = 1_000_000
@@ -225,9 +226,12 @@ class StrikeLane:
             for pool in (self.pools.running() if role == WORKER else ())
             for pid in (pool.pid, *descendants(pool.pid))
         }
-        # A process of a pool or a producer that is not up yet is below this one too.
-        candidates = {**by_pid, **dict.fromkeys(descendants(os.getpid()))}
-        found = owner_of_port(port, candidates, to=self.wires[role, service].port)
+        known = by_pid if role == WORKER or self._producer is None else self._producer.pids()
+        to = self.wires[role, service].port
+        # A client does not wait long, and the list of all processes is long.
+        found = owner_of_port(port, known, to=to)
+        if found is None:  # a process of a pool or a producer that is not up yet is below this one too
+            found = owner_of_port(port, descendants(os.getpid()), to=to)
         return None if found is None else (found, by_pid.get(found))
 
     def unfinished(self) -> int:
@@ -235,10 +239,9 @@ class StrikeLane:
         found = self.observer.unfinished()
         return found or self.observer.unfinished()
 
-    def finish(self, within: float) -> bool:
+    def finish(self, within: float, *, slowest: float = SLOW_MACHINE) -> bool:
         """Wait until every task has ended; False once nothing has changed for `within` seconds of the machine."""
-        # A task that looks stuck is worth a long wait: on a busy machine a shorter one shows nothing.
-        return self.until(lambda: False, within, slowest=_SLOWEST_MACHINE)
+        return self.until(lambda: False, within, slowest=slowest)
 
     def struck(self, armed: ArmedStrike, within: float) -> Command | None:
         """The command of a strike, once it has fallen; None after `within` seconds of the machine."""
@@ -247,7 +250,7 @@ class StrikeLane:
             continue
         return command
 
-    def until(self, holds: Callable[[], bool], within: float, *, slowest: float = _SLOW_MACHINE) -> bool:
+    def until(self, holds: Callable[[], bool], within: float, *, slowest: float = SLOW_MACHINE) -> bool:
         """Wait until this holds or every task has ended; False once nothing has changed for `within` seconds."""
         patience, pause = Patience(within, self._gauge, slowest=slowest), _POLL_SECONDS
         movement: Callable[[], object] = getattr(self.observer, "movement", lambda: None)

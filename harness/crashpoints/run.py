@@ -103,11 +103,12 @@ class CrashpointsRun:
         self._asked += strikes
         self._began = self._began or time.monotonic()
         self._strike_all(_mixed(strikes))
-        # On a busy machine a command may come too late in each life of one lane.
-        missed = [row for row in self.rows if not row.struck and row.verdict is Verdict.UNKNOWN]
+        # On a busy machine a command may come too late in each life of one lane, and a lane may not open.
+        done = {row.strike for row in self.rows if row.struck or row.verdict is not Verdict.UNKNOWN}
+        missed = [one for one in strikes if one not in done]
         if missed and time.monotonic() < self.deadline:
-            self.rows = [row for row in self.rows if row not in missed]
-            self._strike_all([row.strike for row in missed])
+            self.rows = [row for row in self.rows if row.strike in done]
+            self._strike_all(missed)
         if self._errors and not self.rows:
             raise self._errors[0]
         order = {one: number for number, one in enumerate(self._asked)}
@@ -154,8 +155,12 @@ class CrashpointsRun:
             crash = _next(waiting)
             if crash is None:
                 return
-            lane = self._free_lane() or self._lane()
-            striker = Striker(lane=lane)
+            try:
+                lane = self._free_lane() or self._lane()
+            except TargetFailed:
+                waiting.put(crash)  # for the other lanes
+                raise
+            striker = Striker(lane=lane, deadline=self.deadline)
             try:
                 while crash is not None:
                     self._strike(striker, crash)

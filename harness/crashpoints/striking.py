@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from functools import partial
 from harness.checkers.base import Verdict
 from harness.checkers.delivery import WAITING
 from harness.crashpoints.judging import StrikeRecord, history_of, judged
-from harness.crashpoints.lane import StrikeLane, kill
+from harness.crashpoints.lane import SLOW_MACHINE, StrikeLane, kill
 from harness.crashpoints.lives import LIVES, Life, Meanwhile, gate_of
 from harness.crashpoints.living import AFTER_SECONDS, live, nothing, patience, restart_ended
 from harness.crashpoints.points import (
@@ -41,6 +42,7 @@ _SHORT_SECONDS = 1.0
 _CALL_SECONDS = 40.0
 # How many times the patience of the lane a command that repairs something may take to come.
 _REPAIR_PATIENCES = 2.0
+_SLOWEST_MACHINE = 20.0
 _LATE_LEASES = 1.25
 _OVERTAKE_LEASES = 1.5
 _MOST_LATE_SECONDS = 3.0
@@ -52,10 +54,12 @@ _POLL_SECONDS = 0.02
 class Striker:
     """Strikes in one lane. `later` holds the strikes whose tasks have not ended yet, and all strikes after them.
 
-    A lane is `spoiled` once a task is stuck: no further strikes are made on its queue.
+    A lane is `spoiled` once a task is stuck: no further strikes are made on its queue. After `deadline` (by
+    `time.monotonic`) it waits no longer for a busy machine.
     """
 
     lane: StrikeLane
+    deadline: float = math.inf
     later: list[StrikeRecord] = field(default_factory=list)
     spoiled: bool = False
     strikes: int = 0
@@ -86,7 +90,7 @@ class Striker:
         if not self.later:
             return
         seconds = min(within, max(self.reserve, patience(self.lane)))
-        finished = self.lane.finish(seconds)
+        finished = self._finish(seconds)
         evidence, history = self._evidence(seconds), self._recorded()
         for record in self.later:
             whole = replace(record, operations=evidence, alone=finished)
@@ -101,6 +105,11 @@ class Striker:
         self.spoiled = not finished
         record = replace(record, operations=self._evidence(patience(self.lane)))
         return judged(record, history_of(record, self._recorded()))
+
+    def _finish(self, within: float) -> bool:
+        """Wait until every task has ended: long for one that looks stuck, as a busy machine shows nothing sooner."""
+        left = (self.deadline - time.monotonic()) / within
+        return self.lane.finish(within, slowest=max(SLOW_MACHINE, min(_SLOWEST_MACHINE, left)))
 
     def _recorded(self) -> list[Operation]:
         """The operations in the files of the lane, and those of the machine."""
@@ -155,7 +164,7 @@ class Striker:
         self._note_open(HEAL)
         self._note_emptied(life, HEAL)
         passed = lane.recover(fresh=any(one.kind.kills for one in self._faults))
-        lane.finish(_SHORT_SECONDS if self._is_slow else patience(lane))
+        self._finish(_SHORT_SECONDS if self._is_slow else patience(lane))
         self.sent = frozenset(lane.kinds() - before)
         if not struck:
             return None

@@ -18,7 +18,7 @@ from harness.crashpoints import run as run_module
 from harness.crashpoints.lives import LIVES
 from harness.crashpoints.points import CrashKind, CrashRow, CrashStrike, Point
 from harness.crashpoints.run import CrashpointsRun
-from harness.crashpoints.striking import _wait_while
+from harness.crashpoints.striking import Striker, _wait_while
 from harness.errors import HarnessError, TargetFailed
 from harness.progress import Quiet
 from harness.wire import ArmedStrike, Blow, Command, Strike, WireClient
@@ -70,7 +70,7 @@ def test_a_lane_in_which_a_life_cannot_be_listed_is_closed_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed: list[str] = []
-    lane = SimpleNamespace(kinds=Counter, close=lambda: closed.append("lane"))
+    lane = SimpleNamespace(kinds=Counter, close=lambda: closed.append("lane"), database=0)
 
     def fail(*given: object, **named: object) -> None:
         raise HarnessError("A life without any strike did not end.")
@@ -80,6 +80,28 @@ def test_a_lane_in_which_a_life_cannot_be_listed_is_closed_too(
     with pytest.raises(HarnessError, match="did not end"), run_in(tmp_path) as run:
         run.list_points([LIVES["plain"]])
     assert closed == ["lane"]
+
+
+def test_a_strike_whose_lane_does_not_open_is_left_to_the_other_lanes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[int] = []
+
+    def open_second(run: CrashpointsRun) -> Any:
+        opened.append(1)
+        if len(opened) == 1:
+            raise TargetFailed("The pool does not start. See its log.")
+        return SimpleNamespace(kinds=Counter, close=lambda: None, database=0, can_kill_producer=False)
+
+    def strike(striker: Any, crash: CrashStrike) -> CrashRow:
+        return CrashRow(strike=crash, verdict=Verdict.VALID, outcome="once")
+
+    monkeypatch.setattr(CrashpointsRun, "_lane", open_second)
+    monkeypatch.setattr(Striker, "strike", strike)
+    monkeypatch.setattr(Striker, "reserve", 0.0)
+    reset = CrashStrike(point=POINT, kind=CrashKind.RESET)
+    [row] = run_in(tmp_path).strike([reset])
+    assert row.verdict is Verdict.VALID
 
 
 def test_a_strike_that_missed_its_command_is_made_once_more(
