@@ -134,23 +134,15 @@ def test_nothing_is_left_when_the_runner_is_ended_from_outside(
     bystander: subprocess.Popen[bytes],
     eventually: Eventually,
 ) -> None:
-    with runner(backend, "wait", public_folder) as process:
+    pooled = backend == "containers" and end is kill
+    with runner("pgbouncer" if pooled else backend, "wait", public_folder) as process:
         traces = traces_of(process, public_folder)
         assert traces.left().keys() >= {"processes", "folder"}
+        if pooled:
+            assert len(traces.containers()) == 4, "Redis, Postgres, PgBouncer, and the pod of the last two"
         end(process)
         process.communicate(timeout=60)
         assert process.returncode != 0
-        eventually(lambda: not traces.left(), deadline=30)
-
-
-@pytest.mark.containers
-@pytest.mark.usefixtures("docker_engine")
-def test_containers_that_share_a_network_go_too(public_folder: Path, eventually: Eventually) -> None:
-    with runner("pgbouncer", "wait", public_folder) as process:
-        traces = traces_of(process, public_folder)
-        assert len(traces.containers()) == 4, "Redis, Postgres, PgBouncer, and the network of the last two"
-        kill(process)
-        process.communicate(timeout=60)
         eventually(lambda: not traces.left(), deadline=30)
 
 

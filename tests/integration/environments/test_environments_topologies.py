@@ -22,17 +22,9 @@ from tests.support.servers import require_package
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
 LAG_SECONDS = 0.3
-BACKENDS = ["embedded", pytest.param("containers", marks=pytest.mark.containers)]
 
 
-@pytest.fixture(params=BACKENDS)
-def backend(request: pytest.FixtureRequest) -> str:
-    if request.param == "containers":
-        request.getfixturevalue("docker_engine")
-    return str(request.param)
-
-
-def in_topology(topology: Topology, backend: str) -> TopologyEnvironment:
+def in_topology(topology: Topology, backend: str = "embedded") -> TopologyEnvironment:
     made = make_topology(topology, backend=backend)
     assert isinstance(made, TopologyEnvironment)
     return made
@@ -123,8 +115,8 @@ def add(environment: TopologyEnvironment, number: int) -> None:
         connection.execute("INSERT INTO kept VALUES (%s)", [number])
 
 
-def test_a_synchronous_standby_has_every_commit_and_an_asynchronous_one_has_not(backend: str) -> None:
-    with in_topology(Topology.POSTGRES_STANDBY, backend) as environment:
+def test_a_synchronous_standby_has_every_commit_and_an_asynchronous_one_has_not() -> None:
+    with in_topology(Topology.POSTGRES_STANDBY) as environment:
         with psycopg.connect(environment.endpoints.database_url) as connection:
             connection.execute("CREATE TABLE kept (number int)")
         add(environment, 1)
@@ -145,17 +137,29 @@ def test_a_synchronous_standby_has_every_commit_and_an_asynchronous_one_has_not(
             environment.fail_over("postgres", frozen=True)
 
 
-def test_pgbouncer_is_restarted_before_a_postgres_that_stays(backend: str) -> None:
-    if backend == "embedded":
-        require_package("pgbouncer", installed=pgbouncer.program() is not None)
-    with in_topology(Topology.PGBOUNCER, backend) as environment:
+@pytest.mark.containers
+@pytest.mark.usefixtures("docker_engine")
+def test_a_container_that_was_the_primary_comes_back_as_a_copy_of_the_promoted_one() -> None:
+    with in_topology(Topology.POSTGRES_STANDBY, "containers") as environment:
+        environment.fail_over("postgres")
+        with psycopg.connect(environment.endpoints.database_url) as connection:
+            connection.execute("CREATE TABLE kept (number int)")
+        add(environment, 1)
+        environment.rejoin("postgres")
+        environment.fail_over("postgres")
+        assert numbers(environment) == [1], "the server that came back has what happened without it"
+
+
+def test_pgbouncer_is_restarted_before_a_postgres_that_stays() -> None:
+    require_package("pgbouncer", installed=pgbouncer.program() is not None)
+    with in_topology(Topology.PGBOUNCER) as environment:
         url = environment.endpoints.database_url
         with closing(psycopg.connect(url, autocommit=True)) as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,)
             environment.kill("pgbouncer")
             with pytest.raises(psycopg.OperationalError):
                 connection.execute("SELECT 1")
-        with pytest.raises(psycopg.OperationalError, match=r"refused|closed"):
+        with pytest.raises(psycopg.OperationalError, match="refused"):
             psycopg.connect(url)
         environment.restart("pgbouncer")
         psycopg.connect(url).close()
