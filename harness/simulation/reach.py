@@ -195,6 +195,12 @@ class Reach:
         text = f"{reached} of {len(SOMETIMES)} named events reached; {len(self.required)} must be in so many runs"
         return f"{text}; UNKNOWN: none reached {', '.join(self.missing)}" if self.missing else text
 
+    def text(self) -> str:
+        """The table as Markdown."""
+        head = f"# {self.line}\n\n| runs | share | required from | event | meaning |\n| --: | --: | --: | --- | --- |\n"
+        rows = "| {runs:,} | {share:.2%} | {required from:,} | `{event}` | {meaning} |\n"
+        return head + "".join(rows.format_map(row) for row in self.table())
+
     def table(self) -> Sequence[Mapping[str, object]]:
         """A row for each event, the rarest first."""
         rows = [

@@ -62,6 +62,7 @@ def test_a_campaign_that_missed_an_event_is_unknown_and_names_it(
     arguments = ["simulate", "--seeds", "3", "--first", "0", "--jobs", "1", "--report", str(tmp_path)]
     assert main(arguments) == 2
     assert "UNKNOWN: none reached pigs-fly" in capsys.readouterr().out
+    assert "| `pigs-fly` | never |" in (tmp_path / "campaign.md").read_text()
     report = json.loads((tmp_path / "campaign.json").read_text())
     assert report["not reached"] == ["pigs-fly"]
     rows = {row["event"]: row for row in report["reach"]}
