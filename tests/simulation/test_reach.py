@@ -41,6 +41,11 @@ def test_a_campaign_of_the_budget_misses_an_event_by_chance_once_in_a_million(on
     assert (1 - 1 / one_in) ** event.budget <= MISSED_BY_CHANCE < (1 - 1 / one_in) ** (event.budget - 1)
 
 
+@pytest.mark.parametrize(("runs", "events"), [(500, 50), (100_000, 100)])
+def test_a_campaign_of_ci_requires_fifty_events_and_one_of_a_night_a_hundred(runs: int, events: int) -> None:
+    assert len(Reach(runs=runs).required) >= events
+
+
 def test_only_an_event_that_was_to_be_expected_is_missing() -> None:
     found = Reach()
     found.add(100, dict.fromkeys(SOMETIMES, 1))
