@@ -77,7 +77,7 @@ def apply(
     """
     changes = tuple(change for change, _ in batches)
     if not is_postgres(connection) or any(change.needs_two_statements for change in changes):
-        return [_apply_in_two(connection, change, rows, shared) for change, rows in batches]
+        return [_apply_in_two(connection, change, rows, shared) if rows else () for change, rows in batches]
     if not any(rows for _, rows in batches):
         return [() for _ in batches]
     parameters: dict[str, Any] = {f"{change.name}_batch": as_json(rows) for change, rows in batches}

@@ -111,9 +111,10 @@ def _campaign(options: Namespace) -> int:
 
 
 def _write_campaign(campaign: Campaign, folder: Path) -> Path:
-    """Write the counts of a campaign and the table of named events; returns the path of the file."""
-    path = folder / "campaign.json"
-    _write(path, json.dumps(campaign.to_json(), indent=1) + "\n")
+    """Write the counts of a campaign and the table of named events, also as Markdown, whose path it returns."""
+    _write(folder / "campaign.json", json.dumps(campaign.to_json(), indent=1) + "\n")
+    path = folder / "campaign.md"
+    _write(path, campaign.reach.text())
     return path
 
 

@@ -51,6 +51,8 @@ _BY_NAME: Mapping[str, InjectionKind] = {
     "producer-loses-reply": InjectionKind.DISCONNECT,
     "redis-clock": InjectionKind.CLOCK,
     "cancel": InjectionKind.CANCEL,
+    "fail": InjectionKind.CANCEL,
+    "freeze-host": InjectionKind.PAUSE,
 }
 """The kinds of faults in histories without the field, by the names of the faults."""
 

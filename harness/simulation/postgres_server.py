@@ -40,7 +40,8 @@ def _database() -> Engine:
 
 
 def _use_virtual_clock(connection: Any, _record: Any) -> None:
-    connection.create_function("strftime", -1, _strftime)
+    # Time stands still within a statement, so SQLite may call the function once for all of its rows.
+    connection.create_function("strftime", -1, _strftime, deterministic=True)
     connection.create_function("julianday", 1, _julianday)
 
 
@@ -106,7 +107,7 @@ class SimulatedConnection:
             cursor = self._driver.execute(statement.text, parameters)
             rows: Sequence[Any] = ()
             if cursor.description is not None:
-                row = _row_of(tuple([name for name, *_ in cursor.description]))
+                row = _row_of(next(zip(*cursor.description, strict=True)))
                 rows = [*map(row._make, cursor.fetchall())]
             self._probes.after(self._driver, statement.text, parameters, rows)
             return StatementResult(rows, returns_rows=cursor.description is not None)

@@ -124,7 +124,7 @@ class Scheduler:
     def pause(self, seconds: float) -> None:
         """Let the calling thread sleep."""
         process, heap = self._require_process(), self._heap
-        when, tie = self.seconds(seconds), process.rng.random()
+        when, tie = self.now + round(seconds * NANOSECONDS), process.rng.random()
         self._count += 1
         # Where no other event comes first, the thread goes on without two switches: half of all pauses.
         free = process.alive and process.stalled_until <= when <= self._until

@@ -41,6 +41,11 @@ def test_a_campaign_of_the_budget_misses_an_event_by_chance_once_in_a_million(on
     assert (1 - 1 / one_in) ** event.budget <= MISSED_BY_CHANCE < (1 - 1 / one_in) ** (event.budget - 1)
 
 
+@pytest.mark.parametrize(("runs", "events"), [(500, 50), (100_000, 100)])
+def test_a_campaign_of_ci_requires_fifty_events_and_one_of_a_night_a_hundred(runs: int, events: int) -> None:
+    assert len(Reach(runs=runs).required) >= events
+
+
 def test_only_an_event_that_was_to_be_expected_is_missing() -> None:
     found = Reach()
     found.add(100, dict.fromkeys(SOMETIMES, 1))
@@ -62,6 +67,7 @@ def test_a_campaign_that_missed_an_event_is_unknown_and_names_it(
     arguments = ["simulate", "--seeds", "3", "--first", "0", "--jobs", "1", "--report", str(tmp_path)]
     assert main(arguments) == 2
     assert "UNKNOWN: none reached pigs-fly" in capsys.readouterr().out
+    assert "| `pigs-fly` | never |" in (tmp_path / "campaign.md").read_text()
     report = json.loads((tmp_path / "campaign.json").read_text())
     assert report["not reached"] == ["pigs-fly"]
     rows = {row["event"]: row for row in report["reach"]}

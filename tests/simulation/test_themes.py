@@ -81,8 +81,8 @@ def test_each_mixed_plan_has_a_subset_of_the_faults_and_of_the_features() -> Non
     features = Counter(name for plan in plans for name in _features(plan))
     assert set(kinds) == set(FaultKind) - {FaultKind.FREEZE_HOST}
     assert len(features) == 10
-    for name, count in (kinds + features).items():
-        assert 0.1 * len(plans) < count < 0.8 * len(plans), name
+    for name, count in (kinds + features).items():  # all kinds in all plans would be more than half
+        assert 0.1 * len(plans) < count < (0.5 if name in kinds else 0.8) * len(plans), name
 
 
 def test_a_host_freezes_after_the_last_fault_and_everything_ends_in_time() -> None:
