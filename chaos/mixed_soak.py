@@ -39,6 +39,6 @@ SHORT = replace(
     name="mixed-soak-short",
     summary="each kind of mixed-soak once, over 45,000 tasks",
     faults=mixed(number_of_kinds(), graceful=_POOL.graceful_shutdown),
-    checkers=SCENARIO.checkers | {"faults": faults_injected(number_of_kinds() - 6)},
+    checkers={**SCENARIO.checkers, "faults": faults_injected(number_of_kinds() - 6)},
     tasks=45_000,
 )

@@ -69,8 +69,10 @@ _Kind = Callable[[float], Fault]
 
 # Some systems charge no task of a worker that ran several: eight times are enough for five crashes in agentexec.
 _POISONED = 8
-# The tables fit on the small disk only so long.
-_EARLY_SHARE = 1 / 8
+# A kill of its worker takes a second or two.
+_PLACES_OF_POISON = 3
+# The tables fit on the small disk only so long: they grow by some kilobytes a task.
+_EARLY_SHARE = 1 / 30
 _SLOW = Conditions(latency=0.03, jitter=0.05, bandwidth=100_000, slow_close=0.5)
 _SLICED = Conditions(slice_bytes=16, slice_seconds=0.001)
 _BLACK_HOLE = Conditions(blocked=True)
@@ -84,8 +86,9 @@ _STATES = (
 def mixed(count: int, *, graceful: float) -> tuple[Fault, ...]:
     """`count` faults of many kinds, each about equally often; `graceful` is the time-out of a pool, in seconds.
 
-    The order is mixed, and always the same: the seed of a run decides the moments. One task is poison, and has the
-    places of its faults for itself: a task that waits at a gate beside it would be a suspect each time.
+    The order is mixed, and always the same: the seed of a run decides the moments. One task is poison from the start:
+    no fault before can refuse it, and it has to stay a dead letter whatever comes. Its faults have their places for
+    themselves: a task that waits at a gate beside it would be a suspect each time.
     """
     draw = Random(count)  # noqa: S311 - a schedule, not a secret
     kinds = [*_kinds(graceful), _fill_postgres]
@@ -94,13 +97,10 @@ def mixed(count: int, *, graceful: float) -> tuple[Fault, ...]:
     draw.shuffle(order)
     for _ in range(len(chosen) - len(order)):
         order.insert(draw.randrange(int(_EARLY_SHARE * count)), _fill_postgres)
-    poisoned = draw.randrange(len(order) + 1)
-    places = [(number + 0.5) / count for number in range(count)]
-    return (
-        *(kind(at) for kind, at in zip(order[:poisoned], places, strict=False)),
-        *poison(at=places[poisoned], times=_POISONED),
-        *(kind(at) for kind, at in zip(order[poisoned:], places[poisoned + _POISONED :], strict=True)),
-    )
+    number = _PLACES_OF_POISON + len(order)
+    first, *places = [(place + 0.5) / number for place in range(number)]
+    others = (kind(at) for kind, at in zip(order, places[_PLACES_OF_POISON - 1 :], strict=True))
+    return (*poison(at=first, times=_POISONED), *others)
 
 
 def number_of_kinds() -> int:
