@@ -12,9 +12,9 @@ from harness.checkers.cancels import recorded_cancels
 from harness.checkers.keys import recorded_keys
 from harness.checkers.orphans import recorded_orphans
 from harness.checkers.retries import recorded_retries
-from harness.history import InjectionKind
+from harness.history import InjectionKind, OperationType
 from harness.history.promises import Promises, RetryPauses
-from tests.support.histories import FAIL, INFO, INVOKE, OK, HistoryBuilder, OperationType
+from tests.support.histories import FAIL, INFO, INVOKE, OK, HistoryBuilder
 
 MADE = Promises(
     orphans_end_within=2.0, cancels_within=1.0, retry_pauses=RetryPauses(base=1.0, cap=4.0), steady_within=3.0
