@@ -11,7 +11,9 @@ def add_images(parser: ArgumentParser, common: ArgumentParser) -> None:
     """Add the actions of the command to its parser."""
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     build = actions.add_parser(
-        "build", help="build the Postgres and Redis images from Debian's packages", parents=[common]
+        "build",
+        help="build the images of Postgres, Redis and PgBouncer from Debian's packages",
+        parents=[common],
     )
     build.add_argument("--force", action="store_true", help="rebuild existing images")
     build.set_defaults(run=build_images)

@@ -302,7 +302,13 @@ def environment_of(
     needs = getattr(target, "needs", ())
     if topology is not None:
         return make_topology(
-            topology, postgres_bin=options.postgres_bin, redis_server=options.redis_server, needs=needs
+            topology,
+            backend=options.backend,
+            postgres_bin=options.postgres_bin,
+            redis_server=options.redis_server,
+            postgres_image=options.postgres_image,
+            redis_image=options.redis_image,
+            needs=needs,
         )
     if options.backend == "external":
         urls = _urls(options)

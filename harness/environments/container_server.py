@@ -7,8 +7,8 @@ import io
 import posixpath
 import secrets
 import tarfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from docker.errors import APIError, DockerException
@@ -30,72 +30,101 @@ _STOP_SECONDS = 10
 _PORT_ATTEMPTS = 8
 # Parts of the engine's messages about a port that is in use.
 _TAKEN = ("already allocated", "already in use")
-_USER = "harness"
+USER = "harness"
+"""The superuser of each Postgres of the harness."""
 SMALL_DISK = "/harness-small-disk"
 """A small file system in each container, which a fault can fill."""
 _LIMIT = 'prlimit --pid 1 --fsize="$0":unlimited'
-_REDIS_OPTIONS = "--maxmemory-policy noeviction --appendonly yes --appendfsync everysec --save "
+REDIS_OPTIONS = (
+    *("--maxmemory-policy", "noeviction", "--appendonly", "yes"),
+    *("--appendfsync", "everysec", "--save", ""),
+)
+"""How each Redis that keeps data runs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _ContainerSpec:
-    """How a container runs one of the two servers."""
+class ContainerSpec:
+    """How a container runs a server that listens on `port` inside it.
 
+    `url` has `{port}` where the published port belongs. A `script` for a shell replaces the entrypoint of the image;
+    `user` is the one that runs it, empty for that of the image.
+    """
+
+    service: Service
     port: int
     stop_signal: str
-    url: str
-    environment: dict[str, str]
-    command: list[str]
+    url: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    command: Sequence[str] = ()
+    script: str = ""
+    user: str = ""
 
 
-def _spec(service: Service, password: str) -> _ContainerSpec:
+def single_server(service: Service) -> ContainerSpec:
+    """The only server of a service, by the entrypoint of its image and with a new password."""
+    password = secrets.token_hex(16)
     if service == "postgres":
-        return _ContainerSpec(
-            port=5432,
-            # Fast shutdown: on SIGTERM Postgres waits until all clients have disconnected.
-            stop_signal="SIGINT",
-            url=f"postgresql://{_USER}:{password}@{ports.LOOPBACK}:{{port}}/postgres",
-            environment={
-                "POSTGRES_USER": _USER,
-                "POSTGRES_PASSWORD": password,
-                "POSTGRES_DB": "postgres",
-                "POSTGRES_INITDB_ARGS": "--no-sync --encoding=UTF8 --locale=C.UTF-8",
-            },
-            command=["-c", "max_connections=200"],
-        )
-    return _ContainerSpec(
+        return postgres_server(5432, password)
+    return ContainerSpec(
+        service=service,
         port=6379,
         stop_signal="SIGTERM",
         url=f"redis://:{password}@{ports.LOOPBACK}:{{port}}/0",
-        environment={},
-        command=f"--requirepass {password} {_REDIS_OPTIONS}".split(" "),
+        command=["--requirepass", password, *REDIS_OPTIONS],
+    )
+
+
+def postgres_server(port: int, password: str, *options: str) -> ContainerSpec:
+    """A Postgres that makes its cluster on its first start; `options` are arguments of the server."""
+    return ContainerSpec(
+        service="postgres",
+        port=port,
+        # Fast shutdown: on SIGTERM Postgres waits until all clients have disconnected.
+        stop_signal="SIGINT",
+        url=f"postgresql://{USER}:{password}@{ports.LOOPBACK}:{{port}}/postgres",
+        environment={
+            "POSTGRES_USER": USER,
+            "POSTGRES_PASSWORD": password,
+            "POSTGRES_DB": "postgres",
+            "POSTGRES_INITDB_ARGS": "--no-sync --encoding=UTF8 --locale=C.UTF-8",
+        },
+        command=["-c", "max_connections=200", *options],
     )
 
 
 class ContainerServer:
     """One container; `begin` creates and starts it, `finish` waits until the server in it answers."""
 
-    def __init__(self, service: Service, image: str, session: Session) -> None:
-        self.service = service
+    def __init__(self, spec: ContainerSpec, image: str, session: Session) -> None:
+        self.service = spec.service
         self.version = ""
+        self.port = 0
         self._image = image
         self._session = session
-        self._spec = _spec(service, secrets.token_hex(16))
-        self._port = 0
+        self._spec = spec
         self._created: list[DockerContainer] = []
 
     @property
     def url(self) -> str:
         """The URL of the server with credentials."""
-        return self._spec.url.format(port=self._port)
+        return self._spec.url.format(port=self.port)
+
+    def ask(self, service: Service, url: str) -> str:
+        """The name and version of the server; raises `probe.NotAnswering` as long as it does not answer."""
+        return probe.ask(service, url)
+
+    def choose_ports(self) -> Mapping[int, int]:
+        """The ports inside the container to publish, each with a free port of this machine."""
+        self.port = ports.free_port()
+        return {self._spec.port: self.port}
 
     def begin(self) -> None:
         """Create and start the container; chooses another port if the first is in use."""
         for _ in range(_PORT_ATTEMPTS):
-            self._port = ports.free_port()
+            published = self.choose_ports()
             with self._engine_errors("start"):
                 try:
-                    self._start_container()
+                    self._start_container(published)
                 except APIError as error:
                     if not any(words in str(error) for words in _TAKEN):
                         raise
@@ -107,7 +136,7 @@ class ContainerServer:
     def finish(self) -> None:
         """Wait until the server answers; raises `EnvironmentUnavailable`."""
         self.version = probe.wait_until_answers(
-            self.service, self.url, patience=_START_SECONDS, check=self._check_alive
+            self.service, self.url, patience=_START_SECONDS, check=self._check_alive, query=self.ask
         )
 
     def kill(self) -> None:
@@ -227,19 +256,27 @@ class ContainerServer:
             raise EnvironmentUnavailable(f"The {self.service} container is not created. Start it first.")
         return self._created[-1].get_wrapped_container()
 
-    def _start_container(self) -> None:
+    def _start_container(self, published: Mapping[int, int], **more: Any) -> None:
+        spec = self._spec
+        if spec.script:
+            more["entrypoint"] = ["sh", "-ec", spec.script, "sh"]
+        if spec.user:
+            more["user"] = spec.user
         container = DockerContainer(
             self._image,
-            env=dict(self._spec.environment),
+            env=dict(spec.environment),
             labels={reaper.LABEL: self._session.id},
-            stop_signal=self._spec.stop_signal,
+            stop_signal=spec.stop_signal,
             shm_size="256m",
             mounts=[Mount(SMALL_DISK, None, "tmpfs", tmpfs_size=SMALL_DISK_BYTES, tmpfs_mode=0o1777)],
-        ).with_command(list(self._spec.command))
+            **more,
+        ).with_command(list(spec.command))
         # Set directly: testcontainers would prefix the image name and cannot publish on the loopback address.
         container.image = self._image
-        published: dict[str, Any] = {f"{self._spec.port}/tcp": (ports.LOOPBACK, self._port)}
-        container.ports.update(published)
+        bound: dict[str, Any] = {
+            f"{inside}/tcp": (ports.LOOPBACK, port) for inside, port in published.items()
+        }
+        container.ports.update(bound)
         self._created.append(container)
         with _without_ryuk():
             container.start()
@@ -262,7 +299,7 @@ class ContainerServer:
 
     def _port_taken(self) -> EnvironmentUnavailable:
         return EnvironmentUnavailable(
-            f"Port {self._port} on {ports.LOOPBACK} is taken, so the {self.service} container cannot use it. "
+            f"Port {self.port} on {ports.LOOPBACK} is taken, so the {self.service} container cannot use it. "
             "End the process that holds it and start again."
         )
 

@@ -21,10 +21,15 @@ if TYPE_CHECKING:
 
     from harness.environments.container_server import ContainerServer
 
-DEFAULT_IMAGES: dict[Service, str] = {"postgres": "postgres:18", "redis": "redis:8"}
+DEFAULT_IMAGES: dict[Service, str] = {
+    "postgres": "postgres:18",
+    "redis": "redis:8",
+    "pgbouncer": "edoburu/pgbouncer:latest",
+}
 IMAGE_VARIABLES: dict[Service, str] = {
     "postgres": "HARNESS_POSTGRES_IMAGE",
     "redis": "HARNESS_REDIS_IMAGE",
+    "pgbouncer": "HARNESS_PGBOUNCER_IMAGE",
 }
 _LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
@@ -45,6 +50,17 @@ class ContainersEnvironment(ServersEnvironment):
 
     def make_servers(self, session: Session) -> dict[Service, Server]:
         """Find or pull the images and return a server for each."""
+        images = self.find_images(session)
+        # Imported here, so that this module can be imported without testcontainers.
+        from harness.environments.container_server import ContainerServer, single_server
+
+        return {
+            service: ContainerServer(single_server(service), image, session)
+            for service, image in images.items()
+        }
+
+    def find_images(self, session: Session) -> dict[Service, str]:
+        """The image of each service, present on the engine that the session uses from now on."""
         client = engine.connect()
         try:
             _require_local(engine.engine_url())
@@ -53,11 +69,8 @@ class ContainersEnvironment(ServersEnvironment):
             }
         finally:
             client.close()
-        # Imported here, so that this module can be imported without testcontainers.
-        from harness.environments.container_server import ContainerServer
-
         session.uses_engine(engine.engine_url())
-        return {service: ContainerServer(service, image, session) for service, image in images.items()}
+        return images
 
     def small_disk(self, service: Service) -> str:
         """The small file system in a container; raises `GateError`."""
@@ -100,7 +113,7 @@ def find_image(client: docker.DockerClient, service: Service, wanted: str | None
         remedy = (
             f"Pull it by hand, or give another image by {IMAGE_VARIABLES[service]}."
             if asked_for
-            else "If no registry can be reached, run `harness images build` once: it builds both images."
+            else "If no registry can be reached, run `harness images build` once: it builds them."
         )
         reason = masked(str(getattr(error, "explanation", None) or error))
         raise EnvironmentUnavailable(

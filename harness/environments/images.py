@@ -1,4 +1,4 @@
-"""Builds images of both servers from Debian's packages, for machines without access to an image registry.
+"""Builds images of the servers from Debian's packages, for machines without access to an image registry.
 
 mmdebstrap collects a minimal system with the server through this machine's apt settings. The engine imports it
 in one step, so the build needs neither buildx nor a network. The images accept the same variables and arguments
@@ -29,6 +29,8 @@ BUILT_IMAGES: dict[Service, str] = {
     "postgres": "agentexec-harness/postgres:debian",
     "redis": "agentexec-harness/redis:debian",
 }
+# Its package has its libraries too, so an image of its own would take longer to build.
+BUILT_IMAGES["pgbouncer"] = BUILT_IMAGES["postgres"]
 
 _FILES = Path(__file__).with_name("image_files")
 _ENTRYPOINT = "/usr/local/bin/entrypoint"
@@ -59,7 +61,7 @@ class _Recipe:
 
 _RECIPES: dict[Service, _Recipe] = {
     "postgres": _Recipe(
-        package="postgresql",
+        package="postgresql,pgbouncer",
         settings=(
             "ENV PGDATA=/var/lib/postgresql/data LANG=C.UTF-8",
             "VOLUME /var/lib/postgresql",
@@ -98,7 +100,7 @@ def build_images(
             _build(client, service, suite or host_suite(), progress)
     finally:
         client.close()
-    return list(BUILT_IMAGES.values())
+    return [BUILT_IMAGES[service] for service in SERVICES]
 
 
 def is_present(client: docker.DockerClient, image: str) -> bool:

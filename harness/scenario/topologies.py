@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from harness.environments.base import Topology
-from harness.environments.topologies import pgbouncer
+from harness.environments.topologies import TOPOLOGY_BACKENDS, pgbouncer
 from harness.scenario.scenario import Scenario
 from harness.targets.base import Target
-
-_BACKEND = "embedded"
 
 
 def why_no_topology(scenario: Scenario, backend: str, target: Target) -> str | None:
@@ -17,11 +15,13 @@ def why_no_topology(scenario: Scenario, backend: str, target: Target) -> str | N
     topology = scenario.topology
     if topology is None:
         return None
-    if backend != _BACKEND:
-        return f"needs the topology {topology}, which only the {_BACKEND} backend has"
+    if backend not in TOPOLOGY_BACKENDS:
+        return (
+            f"needs the topology {topology}, which only the backends {' and '.join(TOPOLOGY_BACKENDS)} have"
+        )
     reached: Collection[Topology] = getattr(target, "topologies", ())
     if topology not in reached:
         return f"needs the topology {topology}, which `topologies` of {target.name} does not name"
-    if topology is Topology.PGBOUNCER and pgbouncer.program() is None:
+    if backend == "embedded" and topology is Topology.PGBOUNCER and pgbouncer.program() is None:
         return "needs PgBouncer, which is not installed: run `apt-get install pgbouncer`"
     return None

@@ -5,16 +5,25 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from harness.environments.base import Service
-from harness.environments.local_server import LocalServer
+from harness.environments.services import Server
 from harness.errors import EnvironmentUnavailable
 
 _PATIENCE_SECONDS = 60.0
 _POLL_SECONDS = 0.05
 
 FoundT = TypeVar("FoundT")
+
+
+class GroupMember(Server, Protocol):
+    """One of the servers of a group, a process or a container; all reach one another on the loopback address."""
+
+    @property
+    def port(self) -> int:
+        """The port for clients and for other members, known once it was launched."""
+        ...
 
 
 class ServerGroup(ABC):
@@ -27,7 +36,7 @@ class ServerGroup(ABC):
 
     @property
     @abstractmethod
-    def members(self) -> Sequence[LocalServer]:
+    def members(self) -> Sequence[GroupMember]:
         """All servers, in the order in which they start."""
 
     @property

@@ -1,4 +1,4 @@
-"""PgBouncer in transaction mode before Postgres: Debian's package `pgbouncer`, as a child process."""
+"""PgBouncer in transaction mode before Postgres: what each one needs, and Debian's package as a child process."""
 
 from __future__ import annotations
 
@@ -28,6 +28,46 @@ def program() -> str | None:
     return shutil.which("pgbouncer", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin")))
 
 
+def behind(pooler: str, database_url: str) -> str:
+    """The URL of the database through a pooler at an address."""
+    url = urlsplit(database_url)
+    return f"postgresql://{url.username}:{url.password}@{pooler}{url.path}"
+
+
+def users(database_url: str) -> str:
+    """The file of users."""
+    url = urlsplit(database_url)
+    return f'"{url.username}" "{url.password}"\n'
+
+
+def configuration(database_url: str, **settings: object) -> str:
+    """The configuration of a pooler that reaches the database by this URL."""
+    url = urlsplit(database_url)
+    settings |= {
+        "unix_socket_dir": "",
+        "auth_type": "scram-sha-256",
+        "pool_mode": "transaction",
+        "default_pool_size": _SERVER_CONNECTIONS,
+        "max_client_conn": 200,
+    }
+    lines = [f"{name} = {value}" for name, value in settings.items()]
+    return "\n".join(["[databases]", f"* = host={url.hostname} port={url.port}", "[pgbouncer]", *lines, ""])
+
+
+def require_answer(url: str) -> None:
+    """Raise `probe.NotAnswering` unless the pooler leads to the database; sets nothing in the server's session."""
+    try:
+        with psycopg.connect(url, connect_timeout=_ANSWER_SECONDS, autocommit=True) as connection:
+            connection.execute("SELECT 1", prepare=False)
+    except psycopg.Error as error:
+        raise probe.NotAnswering(first_line(error)) from error
+
+
+def version_in(told: str) -> str:
+    """The name and version of a pooler, from what `pgbouncer --version` prints."""
+    return told.partition("\n")[0].strip() or "PgBouncer"
+
+
 class LocalPgbouncer(LocalServer):
     """PgBouncer before a Postgres; each transaction of a client may have another connection of the server."""
 
@@ -36,20 +76,19 @@ class LocalPgbouncer(LocalServer):
 
     def __init__(self, session: Session, *, database_url: str) -> None:
         super().__init__(session, None)
-        self._behind = urlsplit(database_url)
+        self._database_url = database_url
         self._configuration = self.home / "pgbouncer.ini"
         self._users = self.home / "users"
 
     @property
     def url(self) -> str:
         """The URL of the database through the pooler."""
-        login = f"{self._behind.username}:{self._behind.password}"
-        return f"postgresql://{login}@{LOOPBACK}:{self.port}{self._behind.path}"
+        return behind(f"{LOOPBACK}:{self.port}", self._database_url)
 
     def prepare(self) -> None:
         """Write the file of users; raises `EnvironmentUnavailable` if PgBouncer is not installed."""
         _required()
-        make_private(self._users, f'"{self._behind.username}" "{self._behind.password}"\n')
+        make_private(self._users, users(self._database_url))
 
     def command(self) -> list[str]:
         """The command that runs the pooler in the foreground with its log on standard error."""
@@ -60,30 +99,17 @@ class LocalPgbouncer(LocalServer):
         return unprivileged()
 
     def ask(self, service: Service, url: str) -> str:
-        """The version of the pooler, once it leads to the database; it sets nothing in the server's session."""
-        try:
-            with psycopg.connect(url, connect_timeout=_ANSWER_SECONDS, autocommit=True) as connection:
-                connection.execute("SELECT 1", prepare=False)
-        except psycopg.Error as error:
-            raise probe.NotAnswering(first_line(error)) from error
+        """The version of the pooler, once it leads to the database."""
+        require_answer(url)
         told = subprocess.run([_required(), "--version"], capture_output=True, encoding="utf-8", check=False)
-        return told.stdout.partition("\n")[0].strip() or "PgBouncer"
+        return version_in(told.stdout)
 
     def _launch_on(self, port: int) -> None:
         # It takes its port from its configuration only.
-        settings = {
-            "listen_addr": LOOPBACK,
-            "listen_port": port,
-            "unix_socket_dir": "",
-            "auth_type": "scram-sha-256",
-            "auth_file": self._users,
-            "pool_mode": "transaction",
-            "default_pool_size": _SERVER_CONNECTIONS,
-            "max_client_conn": 200,
-        }
-        database = f"* = host={self._behind.hostname} port={self._behind.port}"
-        lines = [f"{name} = {value}" for name, value in settings.items()]
-        make_private(self._configuration, "\n".join(["[databases]", database, "[pgbouncer]", *lines, ""]))
+        text = configuration(
+            self._database_url, listen_addr=LOOPBACK, listen_port=port, auth_file=self._users
+        )
+        make_private(self._configuration, text)
         for path in (self.home, self._users, self._configuration):
             if who := self.credentials():
                 os.chown(path, who["user"], who["group"])

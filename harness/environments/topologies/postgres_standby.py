@@ -10,72 +10,56 @@ strict: a commit of that time is on one disk.
 
 from __future__ import annotations
 
-import secrets
-import shutil
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from pathlib import Path
-from typing import Any, LiteralString
+from typing import Any, LiteralString, Protocol
+from urllib.parse import urlsplit
 
 import psycopg
 
-from harness.environments import reaper
 from harness.environments.base import WATCHING, Service
-from harness.environments.local_postgres import LocalPostgres
-from harness.environments.local_server import LocalServer, make_private
 from harness.environments.ports import LOOPBACK
-from harness.environments.session import Session
-from harness.environments.topologies.group import ServerGroup
+from harness.environments.topologies.group import GroupMember, ServerGroup
 from harness.errors import EnvironmentUnavailable, UsageError, first_line
 
 _ANY_STANDBY, _NO_STANDBY = "*", ""
 
 
-class _Member(LocalPostgres):
-    """The primary, or the standby: a copy of `source` that follows it."""
+# Faults kill processes and never the machine, so nothing has to be synced. A copy would sync each of its files when it
+# starts. A standby tries to connect again this soon, instead of after 5 s.
+MEMBER_SETTINGS: Mapping[str, str] = {"fsync": "off", "wal_retrieve_retry_interval": "200ms"}
+COPY_OPTIONS = ("--checkpoint=fast", "--wal-method=stream", "--no-sync", "--write-recovery-conf")
+"""How `pg_basebackup` makes a copy that follows its source."""
 
-    programs = ("initdb", "postgres", "pg_basebackup")
-    # Faults kill processes and never the machine, so nothing has to be synced. A copy would sync each of its files when
-    # it starts. A standby tries to connect again this soon, instead of after 5 s.
-    settings: Mapping[str, str] = {"fsync": "off", "wal_retrieve_retry_interval": "200ms"}
 
-    def __init__(
-        self, session: Session, *, binaries: Path | None, name: str, password: str, source: _Member | None
-    ) -> None:
-        super().__init__(session, binaries=binaries, name=name, password=password)
-        self._source = source
+class PostgresMember(GroupMember, Protocol):
+    """The primary, or the standby: a copy of the primary that follows it."""
 
-    def prepare(self) -> None:
-        """Create the cluster, or copy that of `source`; raises `EnvironmentUnavailable`."""
-        if self._source is None:
-            super().prepare()
-        else:
-            self._change_owner(self.home)
-            self._find_binaries()
-            self.copy(self._source)
-
-    def copy(self, source: _Member) -> None:
-        """Replace the data of this server, which is not running, by a copy of `source` that will follow it."""
-        if self._data.exists():
-            reaper.release_shared_memory(self.home, "data/postmaster.pid")
-            shutil.rmtree(self._data)
-        # In a file, because every user of the machine can read the arguments of a process.
-        passwords = self.home / "pgpass"
-        make_private(passwords, f"{LOOPBACK}:*:*:*:{self._password}\n")
-        self._change_owner(passwords)
-        place = f"host={LOOPBACK} port={source.port} user={self.user} passfile={passwords}"
-        options = ("--checkpoint=fast", "--wal-method=stream", "--no-sync", "--write-recovery-conf")
-        self._run("pg_basebackup", f"--pgdata={self._data}", f"--dbname={place}", *options)
-
-    def rejoin(self, source: _Member) -> None:
-        """Start this server again as the standby of `source`; returns once it answers."""
-        self.kill()
-        self.copy(source)
-        self.restart()
+    def rejoin(self, source: GroupMember) -> None:
+        """Start this server again as a new copy of `source`; returns once it answers."""
+        ...
 
     def ask_for(self, query: LiteralString) -> list[tuple[Any, ...]]:
         """The rows of a query; raises `EnvironmentUnavailable`."""
+        ...
+
+    def set(self, name: LiteralString, value: LiteralString) -> None:
+        """Change a setting; the server notices it a moment later."""
+        ...
+
+
+class AskedPostgres(ABC):
+    """What each `PostgresMember` does in the same way."""
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """The URL of this server alone."""
+
+    def ask_for(self, query: LiteralString) -> list[tuple[Any, ...]]:
+        """As `PostgresMember.ask_for`."""
         try:
             with closing(psycopg.connect(self.url, autocommit=True, application_name=WATCHING)) as connection:
                 found = connection.execute(query)
@@ -86,7 +70,7 @@ class _Member(LocalPostgres):
             ) from None
 
     def set(self, name: LiteralString, value: LiteralString) -> None:
-        """Change a setting; the server notices it a moment later."""
+        """As `PostgresMember.set`."""
         self.ask_for(f"ALTER SYSTEM SET {name} = '{value}'")
         self.ask_for("SELECT pg_reload_conf()")
 
@@ -95,18 +79,16 @@ class PostgresWithStandby(ServerGroup):
     """A primary with one synchronous standby."""
 
     service: Service = "postgres"
+    size = 2
+    """How many servers there are."""
 
-    def __init__(self, session: Session, *, binaries: Path | None = None) -> None:
-        password = secrets.token_hex(16)
-        first = _Member(session, binaries=binaries, name="postgres", password=password, source=None)
-        second = _Member(session, binaries=binaries, name="postgres-2", password=password, source=first)
-        self._pair = (first, second)
-        self._primary, self._standby = first, second
-        self._password = password
+    def __init__(self, primary: PostgresMember, standby: PostgresMember) -> None:
+        self._pair = (primary, standby)
+        self._primary, self._standby = primary, standby
         self._is_alone = False
 
     @property
-    def members(self) -> Sequence[LocalServer]:
+    def members(self) -> Sequence[GroupMember]:
         """Both servers."""
         return self._pair
 
@@ -115,7 +97,7 @@ class PostgresWithStandby(ServerGroup):
         """Both servers; a client connects to the one that accepts writes."""
         hosts = ",".join(LOOPBACK for _ in self._pair)
         places = f"host={hosts}&port={','.join(str(one.port) for one in self._pair)}"
-        login = f"{self._primary.user}:{self._password}"
+        login = urlsplit(self._primary.url).netloc.partition("@")[0]
         return f"postgresql://{login}@/postgres?{places}&target_session_attrs=read-write"
 
     @property

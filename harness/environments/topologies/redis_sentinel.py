@@ -1,21 +1,16 @@
-"""Redis behind Sentinels: a primary with two replicas, watched by three Sentinels, all from one server program."""
+"""Redis behind Sentinels: a primary with two replicas, watched by three Sentinels."""
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
-from typing import TypeVar, cast
+from typing import Protocol, TypeVar, cast
 
 from harness.environments.base import Service
-from harness.environments.local_redis import LocalRedis
-from harness.environments.local_server import LocalServer
 from harness.environments.ports import LOOPBACK
 from harness.environments.redis_connection import RedisConnection, RedisFailure
-from harness.environments.session import Session
-from harness.environments.topologies.group import ServerGroup
+from harness.environments.topologies.group import GroupMember, ServerGroup
 from harness.errors import UsageError
 
 _PRIMARY = "mymaster"
@@ -32,59 +27,36 @@ _NO_REPLICAS = ("-psync", "-sync")
 AnswerT = TypeVar("AnswerT")
 
 
-class _Sentinel(LocalRedis):
-    """One Sentinel; it writes what it learns into its configuration."""
+class RedisServers(Protocol):
+    """Makes the servers of the group, as processes or in containers; all have the same `password`."""
 
-    def __init__(self, session: Session, *, binary: Path | None, password: str, number: int) -> None:
-        super().__init__(session, binary=binary, password=password, name=f"sentinel-{number}")
-        self.watched = 0
-        """The port of the primary; to be set before `begin`."""
+    password: str
 
-    def prepare(self) -> None:
-        """Find the binary and write the configuration; raises `EnvironmentUnavailable`."""
-        _make_private(self.home)
-        quorum = _SENTINELS // 2 + 1
-        self._configure(
-            f"sentinel sentinel-pass {self._password}",
-            f"sentinel monitor {_PRIMARY} {LOOPBACK} {self.watched} {quorum}",
-            f"sentinel auth-pass {_PRIMARY} {self._password}",
-            f"sentinel down-after-milliseconds {_PRIMARY} {_DOWN_AFTER_MS}",
-            f"sentinel failover-timeout {_PRIMARY} {_FAILOVER_TIMEOUT_MS}",
-        )
+    def member(self, name: str, lines: Sequence[str]) -> GroupMember:
+        """A server that keeps data, with further lines of its configuration, in which Sentinel writes its role."""
+        ...
 
-    def command(self) -> list[str]:
-        """The command that runs the server as a Sentinel."""
-        return [*super().command(), "--sentinel"]
-
-
-class _Member(LocalRedis):
-    """The primary or a replica; Sentinel writes its role into its configuration."""
-
-    def prepare(self) -> None:
-        """Find the binary and write the configuration; raises `EnvironmentUnavailable`."""
-        _make_private(self.home)
-        super().prepare()
+    def sentinel(self, name: str, lines: Sequence[str]) -> GroupMember:
+        """A Sentinel with these lines in its configuration; it adds what it learns."""
+        ...
 
 
 class RedisBehindSentinels(ServerGroup):
     """A primary, two replicas and three Sentinels; clients ask a Sentinel for the primary."""
 
     service: Service = "redis"
+    size = 1 + _REPLICAS + _SENTINELS
+    """How many servers there are."""
 
-    def __init__(self, session: Session, *, binary: Path | None = None) -> None:
-        self._session = session
-        self._binary = binary
-        self._password = secrets.token_hex(16)
+    def __init__(self, servers: RedisServers) -> None:
+        self._make = servers
         self._servers = [self._member("redis")]
-        self._sentinels = [
-            _Sentinel(session, binary=binary, password=self._password, number=number)
-            for number in range(1, _SENTINELS + 1)
-        ]
-        self._lost: LocalRedis | None = None
+        self._sentinels: list[GroupMember] = []
+        self._lost: GroupMember | None = None
         self._is_frozen = False
 
     @property
-    def members(self) -> Sequence[LocalServer]:
+    def members(self) -> Sequence[GroupMember]:
         """The servers, then the Sentinels."""
         return [*self._servers, *self._sentinels]
 
@@ -92,7 +64,8 @@ class RedisBehindSentinels(ServerGroup):
     def url(self) -> str:
         """The Sentinels with the name of the primary, as agentexec reads it."""
         hosts = ",".join(f"{LOOPBACK}:{sentinel.port}" for sentinel in self._sentinels)
-        return f"redis+sentinel://:{self._password}@{hosts}/{_PRIMARY}/0?sentinel_password={self._password}"
+        password = self._make.password
+        return f"redis+sentinel://:{password}@{hosts}/{_PRIMARY}/0?sentinel_password={password}"
 
     @property
     def version(self) -> str:
@@ -112,8 +85,7 @@ class RedisBehindSentinels(ServerGroup):
             for number in range(2, _REPLICAS + 2)
         ]
         self._servers += replicas
-        for sentinel in self._sentinels:
-            sentinel.watched = port
+        self._sentinels = [self._sentinel(number, port) for number in range(1, _SENTINELS + 1)]
         started = [*replicas, *self._sentinels]
         for server in started:
             server.begin()
@@ -152,16 +124,25 @@ class RedisBehindSentinels(ServerGroup):
                 lost.restart()
             self._wait_until_in_step()
 
-    def _member(self, name: str, *lines: str) -> LocalRedis:
-        return _Member(
-            self._session,
-            binary=self._binary,
-            name=name,
-            password=self._password,
-            lines=(f"masterauth {self._password}", "repl-diskless-sync-delay 0", *lines),
+    def _member(self, name: str, *lines: str) -> GroupMember:
+        return self._make.member(
+            name, [f"masterauth {self._make.password}", "repl-diskless-sync-delay 0", *lines]
         )
 
-    def _primary(self) -> LocalRedis | None:
+    def _sentinel(self, number: int, port: int) -> GroupMember:
+        password, quorum = self._make.password, _SENTINELS // 2 + 1
+        return self._make.sentinel(
+            f"sentinel-{number}",
+            [
+                f"sentinel sentinel-pass {password}",
+                f"sentinel monitor {_PRIMARY} {LOOPBACK} {port} {quorum}",
+                f"sentinel auth-pass {_PRIMARY} {password}",
+                f"sentinel down-after-milliseconds {_PRIMARY} {_DOWN_AFTER_MS}",
+                f"sentinel failover-timeout {_PRIMARY} {_FAILOVER_TIMEOUT_MS}",
+            ],
+        )
+
+    def _primary(self) -> GroupMember | None:
         """The server that all Sentinels name and that says so itself; None while they do not agree."""
         named = {_answer(sentinel, self._port_of_primary) for sentinel in self._sentinels}
         found = [server for server in self._servers if {server.port} == named]
@@ -189,16 +170,11 @@ class RedisBehindSentinels(ServerGroup):
         )
 
 
-def _make_private(folder: Path) -> None:
-    # The server replaces its configuration, which has the password, by a file that others could read.
-    folder.chmod(0o700)
-
-
-def _connected(server: LocalRedis) -> RedisConnection:
+def _connected(server: GroupMember) -> RedisConnection:
     return RedisConnection(server.url, timeout=_ANSWER_SECONDS)
 
 
-def _answer(server: LocalRedis, ask: Callable[[RedisConnection], AnswerT]) -> AnswerT | None:
+def _answer(server: GroupMember, ask: Callable[[RedisConnection], AnswerT]) -> AnswerT | None:
     """What the server answers; None if it does not."""
     try:
         with _connected(server) as asked:

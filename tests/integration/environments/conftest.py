@@ -14,8 +14,7 @@ import psutil
 import pytest
 
 from harness.environments import engine
-from harness.environments.base import SERVICES
-from harness.environments.containers import find_image
+from harness.environments.containers import DEFAULT_IMAGES, find_image
 from harness.environments.images import build_images
 from harness.errors import EnvironmentUnavailable
 
@@ -76,7 +75,7 @@ def segments_of(folder: Path) -> tuple[int, ...]:
 
 @pytest.fixture(scope="session")
 def docker_engine(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """An engine with both images, built where they can neither be found nor pulled; skips without, but not in CI."""
+    """An engine with all images, built where they can neither be found nor pulled; skips without, but not in CI."""
     folder = tmp_path_factory.getbasetemp()
     # Under xdist, each worker's folder is below one that all share.
     lock = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "images.lock"
@@ -93,7 +92,7 @@ def docker_engine(tmp_path_factory: pytest.TempPathFactory) -> None:
 def provide_images() -> None:
     client = engine.connect()
     try:
-        for service in SERVICES:
+        for service in DEFAULT_IMAGES:
             find_image(client, service)
     except EnvironmentUnavailable:
         build_images(print)

@@ -87,7 +87,7 @@ def test_a_built_image_is_not_built_again(
     for service in SERVICES:
         monkeypatch.setitem(BUILT_IMAGES, service, find_image(docker_client, service))
     lines: list[str] = []
-    assert build_images(lines.append) == list(BUILT_IMAGES.values())
+    assert build_images(lines.append) == [BUILT_IMAGES[service] for service in SERVICES]
     assert [line.split(": ")[1] for line in lines] == ["present already", "present already"]
 
 

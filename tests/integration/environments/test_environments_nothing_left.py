@@ -27,6 +27,8 @@ BACKENDS = ["embedded", pytest.param("containers", marks=pytest.mark.containers)
 RUNNER = """
 import json, subprocess, sys
 from harness.environments import make_environment
+from harness.environments.base import Topology
+from harness.environments.topologies import make_topology
 
 backend, ending = sys.argv[1:]
 sleeper = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
@@ -38,7 +40,8 @@ def start(command, **options):
     child.stdout.readline()
     return child
 
-with make_environment(backend) as environment:
+pooled = backend == "pgbouncer"
+with make_topology(Topology.PGBOUNCER, backend="containers") if pooled else make_environment(backend) as environment:
     children = [start(sleeper), start(sleeper, env={}, cwd=environment.folder), start(parent)]
     print(json.dumps({"session": environment.session.id, "folder": str(environment.folder)}), flush=True)
     if ending == "failure":
@@ -131,9 +134,12 @@ def test_nothing_is_left_when_the_runner_is_ended_from_outside(
     bystander: subprocess.Popen[bytes],
     eventually: Eventually,
 ) -> None:
-    with runner(backend, "wait", public_folder) as process:
+    pooled = backend == "containers" and end is kill
+    with runner("pgbouncer" if pooled else backend, "wait", public_folder) as process:
         traces = traces_of(process, public_folder)
         assert traces.left().keys() >= {"processes", "folder"}
+        if pooled:
+            assert len(traces.containers()) == 4, "Redis, Postgres, PgBouncer, and the pod of the last two"
         end(process)
         process.communicate(timeout=60)
         assert process.returncode != 0

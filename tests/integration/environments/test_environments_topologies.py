@@ -12,8 +12,9 @@ import pytest
 from harness.environments.base import Topology
 from harness.environments.redis_connection import RedisConnection, RedisFailure
 from harness.environments.session import Session
-from harness.environments.topologies import pgbouncer
+from harness.environments.topologies import make_topology, pgbouncer
 from harness.environments.topologies.environment import TopologyEnvironment
+from harness.environments.topologies.local_members import LocalRedisServers
 from harness.environments.topologies.redis_sentinel import RedisBehindSentinels
 from harness.errors import UsageError
 from tests.support.servers import require_package
@@ -21,6 +22,12 @@ from tests.support.servers import require_package
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
 LAG_SECONDS = 0.3
+
+
+def in_topology(topology: Topology, backend: str = "embedded") -> TopologyEnvironment:
+    made = make_topology(topology, backend=backend)
+    assert isinstance(made, TopologyEnvironment)
+    return made
 
 
 def redis_at(url: str) -> RedisConnection:
@@ -32,7 +39,7 @@ def redis_group() -> Iterator[RedisBehindSentinels]:
     """The servers without a Postgres beside them."""
     with ExitStack() as stack:
         session = Session.open()
-        group = RedisBehindSentinels(session)
+        group = RedisBehindSentinels(LocalRedisServers(session))
         stack.callback(group.forget)
         stack.callback(session.close)
         group.begin()
@@ -84,6 +91,20 @@ def test_sentinels_replace_a_lost_primary_which_comes_back_as_a_replica() -> Non
             assert int(str(third.call("INCRBY", "counted", 0))) < len(done), "what no replica has is lost"
 
 
+@pytest.mark.containers
+@pytest.mark.usefixtures("docker_engine")
+def test_sentinels_in_containers_name_addresses_that_clients_of_this_machine_reach() -> None:
+    with in_topology(Topology.REDIS_SENTINEL, "containers") as environment:
+        with redis_at(environment.endpoints.redis_url) as first:
+            old = port_of(first)
+            first.call("SET", "early", 1)
+        environment.fail_over("redis")
+        with redis_at(environment.endpoints.redis_url) as second:
+            assert (port_of(second) != old, second.call("GET", "early")) == (True, b"1")
+            environment.rejoin("redis")
+            assert second.info("replication")["connected_slaves"] == "2"
+
+
 def numbers(environment: TopologyEnvironment) -> list[int]:
     with psycopg.connect(environment.endpoints.database_url) as connection:
         return [row[0] for row in connection.execute("SELECT number FROM kept ORDER BY number")]
@@ -95,7 +116,7 @@ def add(environment: TopologyEnvironment, number: int) -> None:
 
 
 def test_a_synchronous_standby_has_every_commit_and_an_asynchronous_one_has_not() -> None:
-    with TopologyEnvironment(Topology.POSTGRES_STANDBY) as environment:
+    with in_topology(Topology.POSTGRES_STANDBY) as environment:
         with psycopg.connect(environment.endpoints.database_url) as connection:
             connection.execute("CREATE TABLE kept (number int)")
         add(environment, 1)
@@ -116,9 +137,22 @@ def test_a_synchronous_standby_has_every_commit_and_an_asynchronous_one_has_not(
             environment.fail_over("postgres", frozen=True)
 
 
+@pytest.mark.containers
+@pytest.mark.usefixtures("docker_engine")
+def test_a_container_that_was_the_primary_comes_back_as_a_copy_of_the_promoted_one() -> None:
+    with in_topology(Topology.POSTGRES_STANDBY, "containers") as environment:
+        environment.fail_over("postgres")
+        with psycopg.connect(environment.endpoints.database_url) as connection:
+            connection.execute("CREATE TABLE kept (number int)")
+        add(environment, 1)
+        environment.rejoin("postgres")
+        environment.fail_over("postgres")
+        assert numbers(environment) == [1], "the server that came back has what happened without it"
+
+
 def test_pgbouncer_is_restarted_before_a_postgres_that_stays() -> None:
     require_package("pgbouncer", installed=pgbouncer.program() is not None)
-    with TopologyEnvironment(Topology.PGBOUNCER) as environment:
+    with in_topology(Topology.PGBOUNCER) as environment:
         url = environment.endpoints.database_url
         with closing(psycopg.connect(url, autocommit=True)) as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,)

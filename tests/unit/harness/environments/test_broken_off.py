@@ -17,7 +17,7 @@ from harness.environments.backend import ServersEnvironment
 from harness.environments.embedded import EmbeddedEnvironment
 from harness.environments.local_disks import limited_files
 from harness.environments.topologies import redis_sentinel
-from harness.environments.topologies.postgres_standby import PostgresWithStandby
+from harness.environments.topologies.local_members import LocalRedisServers, local_pair
 from harness.environments.topologies.redis_sentinel import RedisBehindSentinels
 from harness.errors import EnvironmentUnavailable
 
@@ -44,7 +44,7 @@ def refused(*given: object, **named: object) -> Any:
 
 
 def test_a_standby_that_was_cut_off_for_a_failover_that_did_not_come_is_in_step_again(session: Any) -> None:
-    group, primary, standby = PostgresWithStandby(session), MagicMock(), MagicMock()
+    group, primary, standby = local_pair(session), MagicMock(), MagicMock()
     group._primary, group._standby = primary, standby
     primary.ask_for.return_value = [("streaming", "sync")]
     standby.set.side_effect = refused
@@ -59,7 +59,7 @@ def test_a_standby_that_was_cut_off_for_a_failover_that_did_not_come_is_in_step_
 def test_a_primary_without_replicas_for_a_failover_that_did_not_come_gets_them_back(
     session: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    group, primary = RedisBehindSentinels(session), MagicMock()
+    group, primary = RedisBehindSentinels(LocalRedisServers(session)), MagicMock()
     monkeypatch.setattr(group, "_primary", lambda: primary)
     monkeypatch.setattr(group, "_wait_until_in_step", lambda: None)
     monkeypatch.setattr(redis_sentinel, "_connected", refused)

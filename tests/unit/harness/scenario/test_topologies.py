@@ -10,8 +10,8 @@ import pytest
 
 from harness import cli
 from harness.environments.base import Topology
-from harness.environments.topologies import pgbouncer
-from harness.errors import EnvironmentUnavailable
+from harness.environments.topologies import make_topology, pgbouncer
+from harness.errors import EnvironmentUnavailable, UsageError
 from harness.pytest_plugin.fixture import ChaosFixture
 from harness.scenario import registry
 from harness.scenario.topologies import why_no_topology
@@ -36,9 +36,17 @@ def test_a_scenario_runs_where_its_servers_are() -> None:
     assert why_no_topology(POOLED, "embedded", TARGET) is None
 
 
+@pytest.mark.usefixtures("missing")
+def test_a_container_has_its_own_pgbouncer() -> None:
+    assert why_no_topology(POOLED, "containers", TARGET) is None
+
+
 @pytest.mark.usefixtures("installed")
 def test_another_backend_and_another_target_lack_a_topology() -> None:
-    assert "which only the embedded backend has" in str(why_no_topology(POOLED, "containers", TARGET))
+    why = str(why_no_topology(POOLED, "external", TARGET))
+    assert "which only the backends embedded and containers have" in why
+    with pytest.raises(UsageError, match="external backend has no topology pgbouncer"):
+        make_topology(Topology.PGBOUNCER, backend="external")
     assert "`topologies` of mine does not name" in str(why_no_topology(WITH_SENTINELS, "embedded", TARGET))
 
 
