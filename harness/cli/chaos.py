@@ -127,6 +127,9 @@ def _add_servers(run: _ArgumentGroup) -> None:
         help="external: run destructive scenarios against the database of this name",
     )
     run.add_argument("--watch", action="store_true", help="external: start no pool, the workers are yours")
+    run.add_argument(
+        "--read-only", action="store_true", help="with --watch: submit nothing, the tasks are yours as well"
+    )
     run.add_argument("--queue", metavar="NAME", help="with --watch: the queue of your workers")
     run.add_argument(
         "--kill-command",

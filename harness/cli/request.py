@@ -37,6 +37,8 @@ _REPEATED = (
     *("allow_destructive", "database_url", "redis_url", "queue", "kill_command", "kill_victims"),
 )
 
+_OF_WATCHING = ("watch", "read_only", "queue", "kill_command", "kill_victims")
+
 LeftOut = tuple[tuple[Scenario, str], ...]
 
 
@@ -63,7 +65,7 @@ class RunRequest:
         """Validate the arguments and choose the seed; raises `UsageError`."""
         target = _target(options)
         scenarios, left_out = _divided(_chosen(options), target, options)
-        if options.watch or options.queue or options.kill_command or options.kill_victims:
+        if any(getattr(options, name) for name in _OF_WATCHING):
             target, scenarios, left_out = _watching(options, target, scenarios, left_out)
         if options.workload is not None:
             workload = registry.workload(options.workload)
@@ -126,7 +128,8 @@ class RunRequest:
         for name in ("rate", "timeout", "patience"):
             if (number := getattr(options, name)) is not None:
                 words += [f"--{name}", number_word(number)]
-        words += [*cost_words(options), "--backend", options.backend, *(["--watch"] if options.watch else [])]
+        words += [*cost_words(options), "--backend", options.backend]
+        words += [flag(name) for name in ("watch", "read_only") if getattr(options, name)]
         for name in ("target", "app", "workload"):
             if getattr(options, name) not in (None, "agentexec"):
                 words += [f"--{name}", getattr(options, name)]
@@ -209,27 +212,33 @@ def _watching(
     """The target and the scenarios on the workers of the user; raises `UsageError`."""
     if options.backend != "external" or not options.watch or not options.queue:
         raise UsageError(
-            "--queue, --kill-command and --kill-victims are for workers of your own: "
+            "--read-only, --queue, --kill-command and --kill-victims are for workers of your own: "
             "give --backend external --watch --queue NAME with them."
         )
     if options.kill_victims and not options.kill_command:
         raise UsageError("--kill-victims lists what --kill-command kills. Give both.")
     hook = KillHook.of(options.kill_command, options.kill_victims) if options.kill_command else None
-    made = [(one, on_user_workers(one, hook)) for one in scenarios]
+    made = [(one, on_user_workers(one, hook, read_only=options.read_only)) for one in scenarios]
     kept = tuple(changed for _, changed in made if changed is not None)
     why = "needs pools that the harness starts" + ("" if hook else ", or --kill-command")
     lost = tuple((one, why) for one, changed in made if changed is None)
     if lost and (options.scenarios or not kept):
         raise UsageError(f"{lost[0][0].name} {why}. Choose another scenario, such as watch.")
-    return _watched(target, options.queue), kept, (*left_out, *lost)
+    return _watched(target, options), kept, (*left_out, *lost)
 
 
-def _watched(target: Target, queue: str) -> Target:
+def _watched(target: Target, options: Namespace) -> Target:
     require_reference("--watch")
     # Here, because it imports the reference, which the harness does not need.
-    from harness.testing.watched import watched
+    from harness.testing.watched import observed, watched
 
-    return watched(target, queue)
+    if not options.read_only:
+        return watched(target, options.queue)
+    if options.workload or options.load:
+        raise UsageError(
+            "--read-only submits no tasks, so it has no --workload and no --load. Leave them out."
+        )
+    return observed(target, options.queue)
 
 
 _SERVER_OPTIONS: Mapping[str, tuple[str, ...]] = {

@@ -13,10 +13,11 @@ from agentexec.activity import Activity, ActivityLog, Status
 from agentexec.store.models import ACTIVITY_ARCHIVE, LOG_ARCHIVE
 from harness.history import CHILD, Operation, OperationType
 
-_STORES: tuple[tuple[Any, Any], ...] = (
+STORES: tuple[tuple[Any, Any], ...] = (
     (Activity.__table__, ActivityLog.__table__),
     (ACTIVITY_ARCHIVE, LOG_ARCHIVE),
 )
+"""The activities with their log, and their archives."""
 
 
 def stored_operations(
@@ -28,7 +29,7 @@ def stored_operations(
     the result of its task if `results`.
     """
     tables = inspect(connection).get_table_names()
-    stores = [store for store in _STORES if {table.name for table in store} <= set(tables)]
+    stores = [store for store in STORES if {table.name for table in store} <= set(tables)]
     for activities, log in stores:
         yield from _transitions(connection, activities, log, queue, number)
     for activities, _ in stores:

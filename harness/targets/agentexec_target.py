@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 from uuid import UUID
 
 import redis
@@ -280,7 +280,19 @@ class AgentexecSession:
         }
 
 
-SessionT = TypeVar("SessionT", bound=AgentexecSession)
+class PreparedSession(Protocol):
+    """A session that has to be prepared before its use, and discarded if that fails."""
+
+    def prepare(self) -> None:
+        """Check or make what the session needs."""
+        ...
+
+    def discard(self) -> None:
+        """Disconnect after a failure in `prepare`."""
+        ...
+
+
+SessionT = TypeVar("SessionT", bound=PreparedSession)
 
 
 def opened(make: Callable[[], SessionT]) -> SessionT:

@@ -12,6 +12,7 @@ from harness.errors import UsageError
 from harness.history.promises import Promises
 from harness.targets.agentexec_target import AgentexecTarget, opened
 from harness.targets.applications.agentexec import AgentexecApplication
+from harness.targets.applications.agentexec_observed import ObservedAgentexec
 from harness.targets.applications.agentexec_watched import WatchedAgentexec, WatchedApplication
 from harness.targets.base import Target, TargetSession, TargetSettings
 from harness.targets.promised import promised
@@ -76,6 +77,19 @@ def watched(target: Target, queue: str) -> WatchedTarget:
         f"--watch needs agentexec or an application of it, and the pools of {target.name} are started by the harness. "
         "Leave --watch out."
     )
+
+
+def observed(target: Target, queue: str) -> WatchedTarget:
+    """The target with the tasks of the user's producers, which are only read; raises `UsageError` for another one."""
+    if not isinstance(target, AgentexecTarget):
+        raise UsageError(
+            f"--read-only reads the tasks of agentexec, and not those of {target.name}. Leave it out."
+        )
+    return WatchedTarget(target=target, queue=queue, connect=_observed)
+
+
+def _observed(endpoints: Endpoints, settings: TargetSettings) -> TargetSession:
+    return opened(lambda: ObservedAgentexec(endpoints, settings))
 
 
 def _agentexec(endpoints: Endpoints, settings: TargetSettings) -> TargetSession:

@@ -1,4 +1,7 @@
-"""Workers that the user runs: `--watch` judges what becomes of tasks, and `--kill-command` kills their pool."""
+"""Workers that the user runs: `--watch` judges what becomes of tasks, and `--kill-command` kills their pool.
+
+With `--read-only` the tasks are those of the user too.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
+import psycopg
 import pytest
 from sqlalchemy import select
 
@@ -22,7 +29,9 @@ from chaos import SCENARIOS
 from harness import cli
 from harness.environments.base import Endpoints
 from harness.environments.embedded import EmbeddedEnvironment
+from harness.environments.redis_connection import RedisConnection
 from harness.faults.process import kill_pool
+from harness.targets.applications.agentexec_observed import ObservedAgentexec
 from harness.targets.applications.agentexec_watched_task import WATCHED_TASK, Watched
 from tests.conftest import Eventually
 from tests.support.environment import child_environment
@@ -132,4 +141,68 @@ def test_tasks_on_workers_of_the_user_survive_a_kill_command(
             "tasks of the user stay, those of the run do not"
         )
         assert client.queue.known([users.agent_id]) == [True]
+        client.queue.drop()
+
+
+READER = "hx_reader"
+"""A role of Postgres and a user of Redis that may only read."""
+
+
+@pytest.fixture
+def only_reading(
+    deployment: Deployment, servers: EmbeddedEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """The harness is given a role that may SELECT, and a user of Redis with the commands that read."""
+    urls = servers.endpoints
+    with (
+        closing(psycopg.connect(urls.database_url, autocommit=True)) as owner,
+        RedisConnection(urls.redis_url) as redis,
+    ):
+        owner.execute(f"CREATE ROLE {READER} LOGIN PASSWORD 'read'")
+        owner.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {READER}")
+        redis.call("ACL", "SETUSER", READER, "on", ">read", "~*", "+@read", "+@connection", "+info")
+        for name, url in (("DATABASE", urls.database_url), ("REDIS", urls.redis_url)):
+            monkeypatch.setenv(f"HARNESS_{name}_URL", as_reader(url))
+        yield
+        owner.execute(f"DROP OWNED BY {READER}; DROP ROLE {READER}")
+        redis.call("ACL", "DELUSER", READER)
+
+
+def as_reader(url: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=f"{READER}:read@{parts.hostname}:{parts.port}").geturl()
+
+
+def observed(folder: Path, queue: str, *words: str) -> tuple[int, Any]:
+    """The exit code of a run that only reads, and its verdict."""
+    fixed = ["--seed", "1", "--report", str(folder), "--backend", "external", "--watch", "--read-only"]
+    code = cli.main(["chaos", "run", *words, *fixed, "--queue", queue])
+    return code, json.loads((folder / "verdict.json").read_text("utf-8"))["scenarios"][0]["checkers"]
+
+
+@pytest.mark.usefixtures("only_reading")
+def test_a_role_that_may_only_read_is_enough_to_judge_the_tasks_of_others(
+    servers: EmbeddedEnvironment, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    urls, folder = servers.endpoints, deployment.folder
+    victim = ["--kill-command", "kill -9 {pid}", "--kill-victims", f"cat {folder / 'pool.pid'}"]
+    with ax.Client(
+        database_url=urls.database_url, redis_url=urls.redis_url, queue_name=deployment.queue
+    ) as client:
+        client.enqueue_sync(WATCHED_TASK, Watched())
+        prepare = ObservedAgentexec.prepare
+
+        def prepared(session: ObservedAgentexec) -> None:
+            """The run has begun: tasks from now on are observed, except one that is not due."""
+            prepare(session)
+            for delay in (0.0, 0.0, 0.0, 3_600.0):
+                client.enqueue_sync(WATCHED_TASK, Watched(work=0.1), delay=delay)
+
+        monkeypatch.setattr(ObservedAgentexec, "prepare", prepared)
+        killed = [f"{__name__}:ONE_KILL", "--tasks", "20", "--allow-destructive", "postgres", *victim]
+        code, found = observed(folder / "well", deployment.queue, *killed, "--patience", "60")
+        assert (code, found["delivery"]["figures"]["acknowledged"]) == (0, 3), found
+        assert deployment.ends == [-signal.SIGKILL]
+        code, found = observed(folder / "none", "idle", "watch", "--tasks", "4")
+        assert (code, found["delivery"]["verdict"]) == (2, "UNKNOWN"), found
         client.queue.drop()

@@ -38,6 +38,7 @@ EXTRAS = {
     "harness.load": {"reference", "load"},
     "harness.pytest_plugin": {"pytest"},
     "harness.targets.applications.agentexec": {"reference"},
+    "harness.targets.applications.agentexec_observed": {"reference"},
     "harness.targets.applications.agentexec_pool": {"reference"},
     "harness.targets.applications.agentexec_watched": {"reference"},
     "harness.targets.applications.agentexec_watched_task": {"reference"},

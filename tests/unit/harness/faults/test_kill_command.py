@@ -95,6 +95,13 @@ def test_on_workers_of_the_user_only_the_hook_and_the_wire_strike() -> None:
     assert faults("kill-pool", None) is None
 
 
+def test_tasks_of_the_user_are_only_struck_by_the_hook() -> None:
+    found = on_user_workers(registry.scenario("kill-pool"), KillHook.of("true", None), read_only=True)
+    assert found is not None
+    assert (found.workload.name, {one.name for one in found.faults}) == ("observed-tasks", {"kill-command"})
+    assert on_user_workers(registry.scenario("lose-reply"), None, read_only=True) is None
+
+
 def test_a_gate_stops_no_worker_of_the_user() -> None:
     found = on_user_workers(registry.scenario("kill-worker-mid-task"), KillHook.of("true", None))
     assert found is not None
