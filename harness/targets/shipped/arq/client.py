@@ -5,6 +5,7 @@ from arq.connections import RedisSettings
 from arq.constants import in_progress_key_prefix
 from arq.jobs import Job, JobStatus
 from harness_worker import client, settings
+from jobs import pool_of_sentinels
 
 STATUSES = {JobStatus.deferred: "queued", JobStatus.queued: "queued", JobStatus.in_progress: "running"}
 
@@ -17,9 +18,9 @@ class Arq:
 
     async def prepare(self):
         """Connect."""
-        self.redis = await create_pool(
-            RedisSettings.from_dsn(settings.redis_url), default_queue_name=settings.queue
-        )
+        pool = pool_of_sentinels()
+        self.redis = await create_pool(RedisSettings.from_dsn(settings.redis_url)) if pool is None else pool
+        self.redis.default_queue_name = settings.queue
 
     async def submit(self, task):
         """Enqueue one job."""
