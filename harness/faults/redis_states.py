@@ -25,8 +25,15 @@ _BUSY_AFTER_MS = 50
 # A port that no server listens on.
 _NO_SERVER = 1
 _REMEDY = "Run this fault on a target that uses Redis, with more tasks."
-# `TIME` stands still within a script; the processor time of the server does not.
-_SPIN = "local s = os.clock() while os.clock() - s < tonumber(ARGV[1]) do end return 1"
+# `TIME` stands still within a script, and the processor time of the server does not. Redis 7.0 has no `os`, and its
+# `TIME` goes on.
+_SPIN = """local function now() return os.clock() end
+if not pcall(now) then
+    now = function() local time = redis.call('TIME') return time[1] + time[2] / 1000000 end
+end
+local since = now()
+while now() - since < tonumber(ARGV[1]) do end
+return 1"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
