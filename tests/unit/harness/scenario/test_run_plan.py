@@ -21,7 +21,7 @@ from harness.history.promises import Loss, Promises
 from harness.scenario import SOAK, PoolNeeds, Scenario
 from harness.scenario.run_plan import FIXED_SECONDS, RunPlan, require_time
 from harness.scenario.schedule import Schedule
-from harness.targets.base import TargetSession, TargetSettings
+from harness.targets.base import TargetSession, TargetSettings, TaskFeature
 from harness.workloads.generator import Arrival, times
 from harness.workloads.locked_tasks import LockedTasks
 from harness.workloads.numbered_tasks import NumberedTasks
@@ -33,6 +33,7 @@ class Promising:
 
     made: Promises | Exception = field(default_factory=Promises)
     name: str = "promising"
+    features: tuple[TaskFeature, ...] = tuple(TaskFeature)
 
     def version(self) -> str:
         return "1"

@@ -20,6 +20,7 @@ FIXED = {
     "rolling-migration": "deploys another version",
     "rolling-deploy": "deploys another version",
     "poison-task-with-neighbours": "strikes one task several times",
+    "mixed-soak": "strikes one task several times",
     "watch": "injects nothing",
 }
 MIXED = chaos.SCENARIOS["kill-worker-mid-task"]
