@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
@@ -121,7 +121,7 @@ def _carried(engine: Engine, timeout: float) -> Engine:
         hide_parameters=True,
     )
     own.dispatch = own.dispatch._join(engine.dispatch)
-    own._has_events = engine._has_events
+    own._has_events = True  # the application may add listeners later
     return own
 
 
@@ -138,9 +138,9 @@ class KeptConnection:
     """`one_statement` for one thread. It keeps a connection if the pool has others: to get one takes long."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = one_statement(engine)
         pool = engine.pool if engine.dialect.name == "postgresql" else None
         self._keeps = isinstance(pool, QueuePool) and (pool.size() > 1 or pool._max_overflow != 0)
+        self._engine = engine if self._keeps else one_statement(engine)  # its options are listeners
         self._connection: Connection | None = None
         reset_in_child(self, KeptConnection._leave_to_parent)
 
@@ -150,9 +150,11 @@ class KeptConnection:
 
     @contextmanager
     def _begin(self) -> Iterator[Connection]:
-        connection = self._connection = self._connection or self._engine.connect()
-        try:
-            with connection.begin():
+        if self._connection is None:
+            self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        connection = self._connection
+        try:  # under AUTOCOMMIT, a transaction of SQLAlchemy is nothing but its listeners
+            with connection.begin() if self._engine._has_events else nullcontext():
                 yield connection
         except BaseException:
             self.close()

@@ -128,15 +128,10 @@ def _context(connection: Connection) -> MigrationContext:
         "version_table": VERSION_TABLE,
         "compare_type": True,
         "compare_server_default": True,
-        "include_name": _is_ours,
+        "include_name": lambda name, kind, _: kind != "table" or (name != VERSION_TABLE and _owns(name)),
         "autogenerate_plugins": ["alembic.autogenerate.*", "alembic.ext.checkconstraint_byname"],
     }
     return MigrationContext.configure(connection, opts=options)
-
-
-def _is_ours(name: str | None, kind: str, _parents: object) -> bool:
-    """Whether to compare a name of the database: not the tables of other applications."""
-    return kind != "table" or (name != VERSION_TABLE and _owns(name))
 
 
 def _differences(connection: Connection) -> list[str]:

@@ -135,17 +135,15 @@ class Checks:
         deadline = time.monotonic() + self.within
         calls = self._redis_problem.ask(), self._database_problem.ask()
         redis, database = (_problem(call, deadline, self.within) for call in calls)
-        return Health(redis=redis, database=database, workers=self._missing_workers())
+        ready = self._wanted_workers if self.ready_workers is None else self.ready_workers()
+        missing = f"{ready} of {self._wanted_workers} ready" if ready < self._wanted_workers else None
+        return Health(redis=redis, database=database, workers=missing)
 
     def close(self) -> None:
         """Close the connections."""
         self.redis.close()
         if not isinstance(self.engine.pool, StaticPool):
             self.engine.dispose()
-
-    def _missing_workers(self) -> str | None:
-        ready = self._wanted_workers if self.ready_workers is None else self.ready_workers()
-        return f"{ready} of {self._wanted_workers} ready" if ready < self._wanted_workers else None
 
     # Both on a new connection: an old one may lead to a former master, and works also where no new one is accepted.
 

@@ -20,7 +20,6 @@ from agentexec.queue.protocol import (
     Claim,
     Dispatch,
     Disposition,
-    Finish,
     QueueDepth,
     QueuePolicy,
     Revocations,
@@ -105,7 +104,9 @@ class RedisQueue:
         arguments: list[Argument] = [request.worker, request.nonce, lease, request.want]
         arguments += [request.lowest_token, max_crashes, int(request.busy)]
         for finish in request.finishes:
-            arguments += [str(finish.task_id), finish.token, finish.disposition, _detail(finish)]
+            delayed = finish.disposition in (Disposition.RETRY, Disposition.DEFER)
+            detail = str(milliseconds(finish.delay)) if delayed else finish.reason
+            arguments += [str(finish.task_id), finish.token, finish.disposition, detail]
         results = {result_key(f.task_id): f.result for f in request.finishes if f.result is not None}
         reply = self._step_after_keeping(results, arguments) if results else self._run("step", arguments)
         if reply[0] == b"GONE":
@@ -284,11 +285,6 @@ def _place(task: Dispatch) -> str:
     if not task.delay and task.lock_key is None:
         return ""
     return f"{milliseconds(task.delay)}|{'' if task.lock_key is None else partition_name(task.lock_key)}"
-
-
-def _detail(finish: Finish) -> str:
-    delayed = finish.disposition in (Disposition.RETRY, Disposition.DEFER)
-    return str(milliseconds(finish.delay)) if delayed else finish.reason
 
 
 def _bytes(text: str) -> bytes:

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row
 
-from agentexec.store.dialects import LOCKED, Batch, as_json, as_uuid, is_postgres, relation, render, run
+from agentexec.store.dialects import LOCKED, Batch, as_parameters, as_uuid, is_postgres, relation, render, run
 from agentexec.store.status import sources, sql_in
 
 NEXT_N = "{next_n}"
@@ -75,16 +75,14 @@ def apply(
 
     `shared` are columns that all rows have in common.
     """
-    changes = tuple(change for change, _ in batches)
-    if not is_postgres(connection) or any(change.needs_two_statements for change in changes):
+    if not is_postgres(connection) or any(change.needs_two_statements for change, _ in batches):
         return [_apply_in_two(connection, change, rows, shared) if rows else () for change, rows in batches]
-    if not any(rows for _, rows in batches):
-        return [() for _ in batches]
-    parameters: dict[str, Any] = {f"{change.name}_batch": as_json(rows) for change, rows in batches}
-    if shared:
-        parameters["shared"] = as_json([shared])
-    answers: dict[str, list[Any]] = {change.name: [] for change in changes}
-    for row in run(connection, _one_statement(changes, *shared), **parameters):
+    answers: dict[str, list[Any]] = {change.name: [] for change, _ in batches}
+    forms = tuple((change, len(rows) == 1) for change, rows in batches if rows)
+    parameters = as_parameters("shared", [shared])
+    for change, rows in batches:
+        parameters |= as_parameters(change.name, rows)
+    for row in run(connection, _one_statement(forms, *shared), **parameters) if forms else ():
         answers[row[0]].append(row)
     return list(answers.values())
 
@@ -101,21 +99,21 @@ def _apply_in_two(
 
 
 @cache
-def _one_statement(changes: tuple[ActivityChange, ...], *shared: str) -> str:
-    """The changes as one statement of Postgres; it locks all the activities first."""
-    own = {c.name: tuple(name for name in c.columns if name not in shared) for c in changes}
-    batches = {name: relation(f"{name}_batch", columns, postgres=True) for name, columns in own.items()}
-    if shared:
-        common = relation("shared", shared, postgres=True)
-        batches = {n: f"(SELECT * FROM {batch} AS own, {common} AS shared)" for n, batch in batches.items()}
-    parts, answers = [f"{name}_rows AS MATERIALIZED {batch}" for name, batch in batches.items()], []
-    ids = " UNION ALL ".join(f"SELECT id FROM {c.name}_rows" for c in changes if "{same_id}" in c.sql)
+def _one_statement(forms: tuple[tuple[ActivityChange, bool], ...], *shared: str) -> str:
+    """The changes as one statement of Postgres, which locks all the activities first; True for those of one row."""
+    common = f", {relation('shared', shared, postgres=True, alone=True)} AS shared" if shared else ""
+    parts, answers = [], []
+    for change, alone in forms:
+        own = tuple(name for name in change.columns if name not in shared)
+        batch = relation(change.name, own, postgres=True, alone=alone)
+        parts.append(f"{change.name}_rows AS MATERIALIZED (SELECT * FROM {batch} AS own{common})")
+    ids = " UNION ALL ".join(f"SELECT id FROM {c.name}_rows" for c, _ in forms if "{same_id}" in c.sql)
     if ids:
         parts.append(f"locked AS MATERIALIZED ({LOCKED.replace('CAST(:ids AS uuid[])', f'ARRAY({ids})')})")
     # The array makes the planner use the primary key. Without it, it reads the whole of a table that has no statistics
     # yet, and a batch takes seven times as long until autoanalyze runs.
     locked = "= ANY(ARRAY(SELECT id FROM locked))"
-    for change in changes:
+    for change, _ in forms:
         name, rows = change.name, f"{change.name}_rows"
         parts += [
             f"{name} AS ({change.activity_sql(postgres=True, rows=rows, locked=locked)})",

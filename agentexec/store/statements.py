@@ -31,8 +31,8 @@ ENQUEUED = ActivityChange(
         FROM {rows} AS v WHERE true ON CONFLICT DO NOTHING""",
     percentage="0",
 )
-# Each row has these for itself. JSON is not compared: 1 equals true in Python.
-_OWN = ("id", "context", "metadata")
+# What the rows of a batch may share. JSON is not compared: 1 equals true in Python.
+_SHARED = tuple(name for name in ENQUEUED.columns if name not in ("id", "context", "metadata"))
 # Without a search for conflicts, which is a quarter of Postgres's work.
 ENQUEUED_NEW = replace(ENQUEUED, sql=ENQUEUED.sql.removesuffix(" ON CONFLICT DO NOTHING"), answer=())
 # The queue keeps tasks of one lock key apart, but it may have lost its contents. Therefore a start checks the lock key
@@ -121,10 +121,10 @@ def record_enqueued(
     activities were not sent before.
     """
     activities = sorted(activities, key=attrgetter("insert_order"))
-    columns = {name: list(map(attrgetter(name), activities)) for name in ENQUEUED.columns if name not in _OWN}
+    columns = {name: list(map(attrgetter(name), activities)) for name in _SHARED if len(activities) > 1}
     shared = {name: values[0] for name, values in columns.items() if values.count(values[0]) == len(values)}
     rows = _rows(tuple(name for name in ENQUEUED.columns if name not in shared), activities)
-    if new_ids and is_postgres(connection) and shared.get("idempotency_key", "") is None:
+    if new_ids and is_postgres(connection) and not any(map(attrgetter("idempotency_key"), activities)):
         apply(connection, (ENQUEUED_NEW, rows), **shared)
         return {activity.id: activity.id for activity in activities}
     new = {as_uuid(row.id) for row in apply(connection, (ENQUEUED, rows), **shared)[0]}

@@ -9,7 +9,7 @@ from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
 from harness.checkers.settings import keeps_settings
 from harness.history import History, Operation, OperationType
-from harness.history.faults import fault_spans, kills, undisturbed_since
+from harness.history.faults import injected_faults, kills, leaves_alive, undisturbed_since
 from harness.history.fields import subject_of, task_of
 from harness.history.figures import counted, seconds
 from harness.history.machine import bound_lost_to_machine
@@ -108,14 +108,20 @@ def _accepted(history: History) -> Mapping[str, Operation]:
 
 
 def _later(history: History, accepted: Mapping[str, Operation], bound: float) -> Iterator[_LateRun]:
-    """The runs that began or ended after the cancel of their activity."""
-    spans = fault_spans(history)
+    """The runs that began or ended after the cancel of their activity.
+
+    A fault that kills or stops other workers delays no cancel.
+    """
+    faults = injected_faults(history)
     for run in runs(history):
         answer = accepted.get(run.subject)
         if answer is None:
             continue
         until = _until(history, run)
         if until > answer.time:
+            spans = [
+                (one.start, one.until) for one in faults if leaves_alive(one) or run.process in one.workers
+            ]
             yield _LateRun(run, undisturbed_since(spans, answer.time, within=bound), until)
 
 

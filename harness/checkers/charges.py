@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
@@ -39,8 +40,8 @@ def charges() -> Checker:
         examples, certain = [], 0
         for name, count in found.items():
             rows = logs(history)[name]
-            again = [run for run in failed.get(name, ()) if _has(run, rows, FIRST, CANCELED)]
-            own = sum(1 for run in again if _has(run, rows, FIRST) and _by_its_worker(history, run))
+            again = [run for run in failed.get(name, ()) if _has(run.run, rows, FIRST, CANCELED)]
+            own = sum(1 for run in again if _has(run.run, rows, FIRST) and _by_its_worker(history, run))
             certain += own
             if not own <= count <= len(again):
                 expected = str(own) if own == len(again) else f"{own} to {len(again)}"
@@ -75,11 +76,21 @@ def _counts(history: History) -> Mapping[str, int]:
     return {name: count for name, count in found.items() if count is not None}
 
 
-def _failed(history: History) -> Mapping[str, Sequence[Run]]:
-    found: dict[str, list[Run]] = {}
-    for run in runs(history):
+class _FailedRun(NamedTuple):
+    """A run that failed, and until when that was recorded at the latest: then the next run of its activity began."""
+
+    run: Run
+    recorded: int
+
+
+def _failed(history: History) -> Mapping[str, Sequence[_FailedRun]]:
+    found: dict[str, list[_FailedRun]] = {}
+    next_began: dict[str, int] = {}
+    for run in reversed(runs(history)):
         if run.ended is not None and run.ended.type is OperationType.FAIL:
-            found.setdefault(run.subject, []).append(run)
+            recorded = next_began.get(run.subject, history.operations[-1].time)
+            found.setdefault(run.subject, []).append(_FailedRun(run, recorded))
+        next_began[run.subject] = run.begun.time
     return found
 
 
@@ -88,11 +99,14 @@ def _has(run: Run, log: Sequence[Entry], *statuses: str) -> bool:
     return any(row.fence == run.fence and row.status in statuses for row in log)
 
 
-def _by_its_worker(history: History, run: Run) -> bool:
+def _by_its_worker(history: History, failed: _FailedRun) -> bool:
     """Whether the worker of a failed run certainly recorded its end itself."""
+    run, recorded = failed
     stopped = any(
-        fault.kind is InjectionKind.STOP and run.process in fault.workers
+        fault.kind is InjectionKind.STOP and run.process in fault.workers and fault.start <= recorded
         for fault in injected_faults(history)
     )
-    end = history.operations[-1].time
-    return not stopped and run.process not in kills(history) and not lease_may_be_lost(history, run, end)
+    killed = kills(history).get(run.process)
+    if stopped or (killed is not None and killed.start <= recorded):
+        return False
+    return not lease_may_be_lost(history, run, recorded)

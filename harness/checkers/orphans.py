@@ -8,14 +8,12 @@ from typing import NamedTuple
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
 from harness.checkers.settings import keeps_settings
-from harness.history import History, InjectionKind
-from harness.history.faults import injected_faults, kills, undisturbed_since
+from harness.history import History
+from harness.history.faults import injected_faults, kills, leaves_alive, undisturbed_since
 from harness.history.figures import counted, seconds
 from harness.history.machine import bound_lost_to_machine
 from harness.history.promises import promises
 from harness.history.runs import Run, runs
-
-_HARMLESS = frozenset({InjectionKind.KILL, InjectionKind.STOP})
 
 
 class _Orphan(NamedTuple):
@@ -112,7 +110,7 @@ def _faults_of_workers(history: History) -> Mapping[str, Sequence[tuple[int, int
     """By worker, the spans of time (nanoseconds) in which a fault struck it that left it alive."""
     found: dict[str, list[tuple[int, int]]] = {}
     for fault in injected_faults(history):
-        for worker in () if fault.kind in _HARMLESS else fault.workers:
+        for worker in fault.workers if leaves_alive(fault) else ():
             found.setdefault(worker, []).append((fault.start, fault.until))
     return found
 

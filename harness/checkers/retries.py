@@ -64,9 +64,11 @@ def retries(*, late: float | None = None) -> Checker:
         quiet = [one for one in found if not _disturbed(history, one)]
         slow = [one for one in quiet if one.pause > one.longest + margin]
         excuses = [text for one in slow if (text := _excuse(history, one, margin)) is not None]
-        short = sum(one.pause < _SHORT_SHARE * one.longest for one in quiet)
-        by_chance = _at_least(short, len(quiet), _SHORT_SHARE)
+        short = [one for one in quiet if one.pause < _SHORT_SHARE * one.longest]
+        spread = _at_least(len(short), len(quiet), _SHORT_SHARE) >= _RARE
         examples = [Counterexample(kind="late", task=one.run.task, why=_why(one)) for one in slow]
+        if not spread:
+            examples += [Counterexample(kind="short", task=one.run.task, why=_why(one)) for one in short]
         longest = max(one.pause for one in found)
         summary = f"{len(found)} retries, after pauses of at most {longest:.3f} s"
         if slow:
@@ -78,12 +80,12 @@ def retries(*, late: float | None = None) -> Checker:
         if excuses:
             summary += f"; {len(excuses)} of them are not judged: {excuses[0]}"
         return CheckResult(
-            verdict=Verdict.of(wrong=len(slow) > len(excuses) or by_chance < _RARE, unsure=bool(slow)),
+            verdict=Verdict.of(wrong=len(slow) > len(excuses) or not spread, unsure=bool(slow)),
             summary=summary,
             figures={
                 "retries": len(found),
                 "late": len(slow),
-                "short": short,
+                "short": len(short),
                 "pause_p50": quantile((one.pause for one in found), 0.5),
                 "pause_max": longest,
             },

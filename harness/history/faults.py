@@ -63,6 +63,11 @@ def fault_spans(history: History) -> Sequence[tuple[int, int]]:
     return history.derive(_fault_spans)
 
 
+def leaves_alive(fault: FaultWindow) -> bool:
+    """Whether it neither kills nor stops: it may cost a worker its lease."""
+    return fault.kind not in (InjectionKind.KILL, InjectionKind.STOP)
+
+
 def undisturbed_since(spans: Iterable[tuple[int, int]], since: int, *, within: float) -> int:
     """When a time of `within` seconds from `since` on (nanoseconds) begins if it counts from the end of a fault.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Set
 
-from harness.history.faults import FaultWindow, injected_faults
+from harness.history.faults import FaultWindow, injected_faults, leaves_alive
 from harness.history.figures import NANOSECONDS, seconds
 from harness.history.history import History
 from harness.history.injection import InjectionKind
@@ -15,7 +15,6 @@ from harness.history.workers import worker_lives
 LONGEST_LEASE = 10.0
 """Seconds, for a history that does not promise when others take the tasks of a silent worker over."""
 
-_HARMLESS = frozenset({InjectionKind.KILL, InjectionKind.STOP})
 _SHORTEST_SHARE = 1 / 2
 """A pause of a worker that is shorter than this share of a lease ends no lease: workers renew each third of it."""
 
@@ -37,7 +36,7 @@ def lease_may_be_lost(history: History, run: Run, until: int) -> bool:
     since = run.begun.time - round(lease_seconds(history) * NANOSECONDS)
     workers = history.derive(_workers)
     return any(
-        fault.kind not in _HARMLESS
+        leaves_alive(fault)
         and fault.start <= until
         and _may_last_until(fault) >= since
         and (run.process in fault.workers or workers.isdisjoint(fault.workers))
