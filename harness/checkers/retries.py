@@ -73,9 +73,9 @@ def retries(*, late: float | None = None) -> Checker:
         summary = f"{len(found)} retries, after pauses of at most {longest:.3f} s"
         if slow:
             summary = f"{len(slow)} of {len(found)} retries came too late; the first: {_why(slow[0])}"
-        if by_chance < _RARE:
+        if not spread:
             summary += (
-                f"; {short} of {len(quiet)} pauses are below a tenth of their bound: they are not spread"
+                f"; {len(short)} of {len(quiet)} pauses are below a tenth of their bound: they are not spread"
             )
         if excuses:
             summary += f"; {len(excuses)} of them are not judged: {excuses[0]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -106,9 +107,12 @@ def test_delayed_tasks_that_never_began_show_nothing() -> None:
     assert (result.verdict, result.summary) == (Verdict.UNKNOWN, "none of 1 delayed tasks began")
 
 
-def failed_once(status: str = "queued") -> HistoryBuilder:
+def failed_once(
+    status: str = "queued", meanwhile: Callable[[HistoryBuilder], object] = lambda _: None
+) -> HistoryBuilder:
     """The handler fails under fence 1, and the second run completes; or the task ends with the first."""
     builder = HistoryBuilder().enqueued(1).began(1, by=12).ended(1, by=12, outcome=FAIL)
+    meanwhile(builder)
     rows = (("queued", 0, 0), ("running", 1, 0), (status, 1, 1))
     if status == "queued":
         return builder.ran(1, by=13, fence=2).logged(1, *rows, ("running", 2, 0), ("complete", 2, 1))
@@ -126,16 +130,31 @@ def test_each_failure_that_is_tried_again_is_charged_once(count: int, kind: str 
     assert kind_of(record(failed_once(), failures=count).history) == kind
 
 
-def test_what_a_fault_may_have_taken_need_not_be_charged() -> None:
-    for builder in (
-        failed_once().killed(12),
-        failed_once().sigterm(12),
-        failed_once().injected("pause-worker", pids=[12], seconds=9.0),
-        failed_once().injected("flush-redis", InjectionKind.DATA_LOSS),
-        failed_once("canceled"),
-    ):
-        assert kind_of(record(HistoryBuilder.of(builder), failures=0).history) is None
-        assert kind_of(record(builder, failures=1).history) is None
+FAULTS: list[Callable[[HistoryBuilder], object]] = [
+    lambda builder: builder.killed(12),
+    lambda builder: builder.sigterm(12),
+    lambda builder: builder.injected("pause-worker", pids=[12], seconds=9.0),
+    lambda builder: builder.injected("flush-redis", InjectionKind.DATA_LOSS),
+]
+
+
+@pytest.mark.parametrize("strike", FAULTS)
+def test_what_a_fault_may_have_taken_need_not_be_charged(strike: Callable[[HistoryBuilder], object]) -> None:
+    builder = failed_once(meanwhile=strike)
+    assert kind_of(record(HistoryBuilder.of(builder), failures=0).history) is None
+    assert kind_of(record(builder, failures=1).history) is None
+
+
+@pytest.mark.parametrize("strike", FAULTS)
+def test_a_fault_after_the_retry_began_takes_no_charge(strike: Callable[[HistoryBuilder], object]) -> None:
+    builder = failed_once()
+    strike(builder)
+    assert kind_of(record(builder, failures=0).history) == "uncharged"
+
+
+def test_a_canceled_task_need_not_be_charged() -> None:
+    for failures in (0, 1):
+        assert kind_of(record(failed_once("canceled"), failures=failures).history) is None
 
 
 def test_neither_the_last_failure_nor_a_release_is_charged() -> None:

@@ -61,6 +61,11 @@ def test_a_cancel_counts_from_the_end_of_a_fault() -> None:
     assert cancels()(stopped(during, 7.5).history).verdict is Verdict.INVALID
 
 
+def test_the_death_of_another_worker_delays_no_cancel() -> None:
+    during = canceled().at(2.5).killed(13)
+    assert cancels()(stopped(during, 3.4).history).verdict is Verdict.INVALID
+
+
 def test_a_slow_machine_leaves_a_late_cancel_open() -> None:
     builder = stopped(canceled().slow_machine(2.0, 4.0, spin=10.0), 3.5)
     assert cancels()(builder.history).verdict is Verdict.UNKNOWN
@@ -145,7 +150,9 @@ def test_pauses_are_spread_over_their_bounds() -> None:
         at_once.ran(task, by=12, fence=2)
     spread.operations.sort(key=lambda op: op.time)
     assert retries()(spread.history).verdict is Verdict.VALID
-    assert retries()(at_once.history).verdict is Verdict.INVALID
+    found = retries()(at_once.history)
+    assert found.verdict is Verdict.INVALID
+    assert {one["task"] for one in found.counterexamples} == set(range(1, 13))
 
 
 def test_a_pause_with_a_fault_is_not_judged() -> None:
