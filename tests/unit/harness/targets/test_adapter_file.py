@@ -100,7 +100,7 @@ def test_a_profile_replaces_keys_and_merges_tables(tmp_path: Path) -> None:
         (
             'delivery = "at',
             'deliver = "at',
-            "there is no promise 'deliver'; choose from charges, deadlock_free, delays, delivery",
+            "there is no promise 'deliver'; choose from cancels_within, charges, deadlock_free",
         ),
         (
             "[promises]",
