@@ -27,11 +27,14 @@ DAY = 86_400.0
 OLDEST_BACKUP_DAYS = 26 / 24  # one a day, with two hours to take it
 GRACE_MARGIN = 10  # seconds between the end of the handlers and the end of the pool
 _GRACE = re.compile(
-    r"^\s*(terminationGracePeriodSeconds\s*:|stop_grace_period\s*:|TimeoutStopSec\s*=)\s*['\"]?([\w.]+)",
+    r"^\s*(terminationGracePeriodSeconds['\"]?\s*:|stop_grace_period\s*:|TimeoutStopSec\s*=)\s*['\"]?([\w.]+)",
     re.MULTILINE,
 )
 _SECONDS = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?:in)?)?(?:(\d+(?:\.\d+)?)s?)?")
-_WORKER = re.compile(r"agentexec['\", \]]+.{0,4}worker\b")
+# On one line, as a list of words on lines of their own, or split into command and args.
+_WORKER = re.compile(
+    r"agentexec['\"]?(?:,?[ \t]+|,|\n[ \t]*-[ \t]+|\]?\n[ \t]*args[ \t]*:[ \t]*(?:\[|\n[ \t]*-[ \t]+))['\"]?worker\b"
+)
 _NAMES = r"[\w.-]*(?:PASSWORD|PASSWD|SECRET|TOKEN|API_KEYS?|ACCESS_KEY)"
 # NAME: value, NAME=value, and name/value of a container on one line or two.
 _PLAIN = re.compile(

@@ -71,9 +71,12 @@ def tls(site: Installation) -> CheckFinding:
             "the server's name is verified" if mode == "verify-full" else f"sslmode={mode} verifies no name"
         )
         return passed(f"encrypted; {verified}")
-    if is_local(connection.info.hostaddr or connection.info.host):
-        return warned("not encrypted, on this machine only")
-    return failed("not encrypted")
+    return unencrypted(connection.info.hostaddr or connection.info.host)
+
+
+def unencrypted(host: str) -> CheckFinding:
+    """The finding for a connection in clear text to this host, which is empty for a Unix socket."""
+    return warned("not encrypted, on this machine only") if is_local(host) else failed("not encrypted")
 
 
 @_postgres(
@@ -219,11 +222,13 @@ def long_transactions(site: Installation) -> CheckFinding:
     row = site.postgres.row(
         """SELECT coalesce(extract(epoch FROM max(now() - xact_start)), 0)::float8 AS oldest,
             coalesce(extract(epoch FROM max(now() - xact_start)
-                FILTER (WHERE state LIKE 'idle in transaction%%')), 0)::float8 AS idle
+                FILTER (WHERE state LIKE 'idle in transaction%%')), 0)::float8 AS idle,
+            pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS of_all
         FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'
             AND datname = current_database()"""
     )
     seen = f"the oldest transaction is {row.oldest:,.0f} s old, idle in one for {row.idle:,.0f} s"
+    seen += "" if row.of_all else " (of this role; others need pg_read_all_stats)"
     return within(row.oldest, warn=LONG_TRANSACTION, fail=VERY_LONG_TRANSACTION, seen=seen)
 
 

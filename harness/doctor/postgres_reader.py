@@ -29,6 +29,7 @@ class PostgresReader:
                 url,
                 connect_timeout=CONNECT_SECONDS,
                 application_name=WATCHING,
+                client_encoding="utf8",  # text of a database in SQL_ASCII would be bytes
                 prepare_threshold=None,  # a pooler in transaction mode
                 row_factory=namedtuple_row,
             )

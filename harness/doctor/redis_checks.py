@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import cast
 from urllib.parse import urlsplit
@@ -19,8 +20,8 @@ from harness.doctor.check import (
     warned,
     within,
 )
-from harness.doctor.installation import Installation, is_local
-from harness.doctor.postgres_checks import clocks_agree
+from harness.doctor.installation import Installation
+from harness.doctor.postgres_checks import clocks_agree, unencrypted
 from harness.doctor.unanswered import CannotTell
 
 _redis = partial(check, area=Area.REDIS)
@@ -81,9 +82,7 @@ def tls(site: Installation) -> CheckFinding:
     parts = urlsplit(site.redis.url)
     if parts.scheme == "rediss":
         return passed("encrypted")
-    if parts.scheme == "unix" or is_local(parts.hostname or ""):
-        return warned("not encrypted, on this machine only")
-    return failed("not encrypted")
+    return unencrypted("" if parts.scheme == "unix" else parts.hostname or "")
 
 
 @_redis(
@@ -292,7 +291,11 @@ def slow_commands(site: Installation) -> CheckFinding:
 )
 def replication(site: Installation) -> CheckFinding:
     """The lag in seconds that INFO has for each replica."""
-    info = site.redis.info("replication")
+    return of_replication(site.redis.info("replication"))
+
+
+def of_replication(info: Mapping[str, str]) -> CheckFinding:
+    """The finding for the fields of INFO replication."""
     if info.get("role") != "master":
         return failed("a replica")
     replicas = [value for name, value in info.items() if name.startswith("slave") and "lag=" in value]

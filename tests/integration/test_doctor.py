@@ -23,7 +23,8 @@ from agentexec.ops.monitor import monitoring
 from agentexec.queue.keys import QueueKeys
 from agentexec.worker.agreement import shared
 from harness.cli import main
-from harness.doctor.check import Box, Grade
+from harness.doctor import postgres_checks
+from harness.doctor.check import Box, Grade, failed, skipped
 from harness.doctor.examination import DoctorReport, examine, grades
 from harness.doctor.installation import DoctorOptions, Installation
 from harness.doctor.postgres_reader import PostgresReader
@@ -32,6 +33,7 @@ from harness.doctor.registry import CHECKS
 from harness.doctor.unanswered import CannotTell, NoAnswer
 from harness.environments.embedded import EmbeddedEnvironment
 from harness.environments.ports import LOOPBACK, free_port
+from tests.support.deadlock import make_deadlock
 from tests.support.production import wait_for
 
 pytestmark = pytest.mark.integration
@@ -48,7 +50,7 @@ GOOD = {
     "AGENTEXEC_API_KEYS": "sixteen-characters-and-more",
 }
 # By the measure of this machine, which may be busy.
-MEASURED = {"redis.latency", "redis.slow-commands"}
+MEASURED = {"redis.latency"}
 # What servers on loopback without an archive are.
 AS_EMBEDDED = {"postgres.tls", "redis.tls", "postgres.archiving"}
 ROLES = f"""
@@ -82,6 +84,8 @@ class Clinic:
     environment: pytest.MonkeyPatch
     database_url: str
     redis_url: str
+    other: psycopg.Connection
+    owner_of_postgres: str
     owner_of_redis: str
     login: str
 
@@ -161,6 +165,7 @@ def clinic() -> Iterator[Clinic]:
         for name, value in GOOD.items():
             environment.setenv(name, value)
         server.config_set("maxmemory", "256mb")
+        server.config_set("slowlog-log-slower-than", 100_000)  # µs
         for worker in ("w1", "w2"):
             server.hset(KEYS.workers, worker, "host|1|1")
             server.zadd(KEYS.seen, {worker: 4e12})
@@ -173,6 +178,8 @@ def clinic() -> Iterator[Clinic]:
             environment=environment,
             database_url=at(urls.database_url, f"doctor_app:{PASSWORD}"),
             redis_url=at(urls.redis_url, f"doctor:{PASSWORD}"),
+            other=stack.enter_context(psycopg.connect(at(urls.database_url, f"doctor_app:{PASSWORD}"))),
+            owner_of_postgres=urls.database_url,
             owner_of_redis=urls.redis_url,
             login=urlsplit(urls.redis_url).password or "",
         )
@@ -273,6 +280,24 @@ def evict(clinic: Clinic) -> None:
     assert server.info("stats")["evicted_keys"] == 1
 
 
+def slow_command(clinic: Clinic) -> None:
+    clinic.send("EVAL", "local start = os.clock() while os.clock() - start < 0.11 do end", "0")
+
+
+def old_transaction(clinic: Clinic) -> None:
+    """No transaction of a test is a minute old: here any age counts as long."""
+    clinic.environment.setattr(postgres_checks, "LONG_TRANSACTION", 0.0)
+    clinic.other.execute("SELECT 1")
+
+
+def end_of_transaction(clinic: Clinic) -> None:
+    clinic.environment.setattr(postgres_checks, "LONG_TRANSACTION", 60.0)
+    clinic.other.rollback()
+
+
+FLUSH = "SELECT pg_stat_force_next_flush()"
+MANY = """INSERT INTO agentexec_activity_log_archive (activity_id, fence, n, status, message, created_at)
+    SELECT gen_random_uuid(), 0, n, 'queued', 'm', now() FROM generate_series(1, 10001) AS n"""
 OLD = "now() - interval '100 days'"
 FAIL, WARN = Grade.FAIL, Grade.WARN
 MISTAKES = [
@@ -359,6 +384,22 @@ MISTAKES = [
         repair=by_sql("ALTER TABLE agentexec_activity_log RENAME percent TO percentage"),
         says="agentexec_activity_log lacks percentage",
     ),
+    Mistake(
+        id="tables.statistics", grade=WARN, make=by_sql(MANY, FLUSH), says="agentexec_activity_log_archive"
+    ),
+    Mistake(
+        id="tables.dead-rows",
+        grade=WARN,
+        make=by_sql("DELETE FROM agentexec_activity_log_archive", FLUSH),
+        says="10,001 dead",
+    ),
+    Mistake(
+        id="postgres.deadlocks",
+        grade=WARN,
+        make=lambda clinic: make_deadlock(clinic.owner_of_postgres),
+        repair=by_sql("SELECT pg_stat_reset()"),
+    ),
+    Mistake(id="postgres.long-transactions", grade=WARN, make=old_transaction, repair=end_of_transaction),
     wrong_variable("postgres.connections", FAIL, "AGENTEXEC_NUM_WORKERS", "80"),
     wrong_variable("postgres.connections", WARN, "AGENTEXEC_NUM_WORKERS", "10", "if handlers enqueue"),
     Mistake(id="redis.maxmemory-policy", grade=FAIL, make=config("maxmemory-policy", "allkeys-lru")),
@@ -387,6 +428,9 @@ MISTAKES = [
     Mistake(id="redis.idle-timeout", grade=WARN, make=config("timeout", "30")),
     Mistake(id="redis.maxclients", grade=FAIL, make=config("maxclients", "100")),
     key("redis.replication", FAIL, lambda s: s.replicaof(LOOPBACK, 1), lambda s: s.replicaof("NO", "ONE")),
+    Mistake(
+        id="redis.slow-commands", grade=WARN, make=slow_command, repair=lambda c: c.send("SLOWLOG", "RESET")
+    ),
     key(
         "redis.shared",
         WARN,
@@ -487,7 +531,12 @@ def test_what_a_managed_service_forbids_is_skipped_with_the_reason(
     changed = {
         one.check.id: one for one in report.results if one.finding.grade is not grades(healthy)[one.check.id]
     }
-    assert changed.keys() - MEASURED == {"redis.protected-mode", "redis.appendfsync", "redis.idle-timeout"}
+    assert changed.keys() - MEASURED == {
+        "redis.protected-mode",
+        "redis.appendfsync",
+        "redis.idle-timeout",
+        "redis.slow-commands",
+    }
     assert all(one.finding.grade is Grade.SKIP for one in changed.values())
     assert "NOPERM" in changed["redis.appendfsync"].finding.seen
     assert report.exit_code == 0
@@ -511,6 +560,17 @@ def test_a_server_that_goes_silent_ends_the_call(clinic: Clinic) -> None:
     with pytest.raises(NoAnswer):
         reader.rows("SELECT pg_sleep(0.9)")
     reader.close()
+
+
+def test_another_encoding_and_a_database_without_tables_are_found(clinic: Clinic) -> None:
+    clinic.sql("CREATE DATABASE ascii ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+    report = clinic.report(clinic.database_url.replace("/postgres", "/ascii"))
+    found = {one.check.id: one.finding for one in report.results}
+    assert found["postgres.encoding"] == failed("SQL_ASCII")
+    assert "there is no agentexec_activity;" in found["tables.present"].seen
+    fails = {name for name, one in found.items() if one.grade is FAIL}
+    assert fails == {"postgres.encoding", "tables.present", "tables.migrations"}
+    assert found["indexes.present"] == skipped("there are no tables (tables.present)")
 
 
 def test_the_metrics_and_the_health_of_a_pool_are_as_the_doctor_expects(clinic: Clinic) -> None:

@@ -25,6 +25,8 @@ from harness.doctor.check import (
 )
 from harness.doctor.examination import DoctorReport, ExaminedCheck, examine, waived
 from harness.doctor.installation import DoctorOptions, Installation, is_local
+from harness.doctor.postgres_checks import clocks_agree, unencrypted
+from harness.doctor.redis_checks import of_replication
 from harness.doctor.redis_reader import without_login
 from harness.doctor.waivers import Waiver, read_waivers
 from harness.errors import UsageError
@@ -214,6 +216,38 @@ def test_a_plan_runs_nothing(tmp_path: Path) -> None:
 )
 def test_an_address_is_local_or_not(host: str, local: bool) -> None:
     assert is_local(host) is local
+
+
+@pytest.mark.parametrize(
+    ("host", "grade"),
+    [("127.0.0.1", Grade.WARN), ("", Grade.WARN), ("10.0.0.1", Grade.FAIL), ("db", Grade.FAIL)],
+)
+def test_clear_text_is_a_fail_unless_it_stays_on_the_machine(host: str, grade: Grade) -> None:
+    assert unencrypted(host).grade is grade
+
+
+@pytest.mark.parametrize(("offset", "grade"), [(-0.9, Grade.PASS), (-1.1, Grade.WARN), (16.0, Grade.FAIL)])
+def test_a_clock_that_differs_is_found_in_both_directions(offset: float, grade: Grade) -> None:
+    assert clocks_agree(offset).grade is grade
+
+
+@pytest.mark.parametrize(
+    ("info", "finding"),
+    [
+        ({"role": "master"}, passed("a primary with 0 replicas")),
+        (
+            {"role": "master", "slave0": "ip=h,lag=1", "slave1": "ip=h,lag=10,x=1"},
+            passed("a primary with 2 replicas, at most 10 s behind"),
+        ),
+        (
+            {"role": "master", "slave0": "ip=h,lag=11"},
+            warned("a primary with 1 replicas, at most 11 s behind"),
+        ),
+        ({"role": "slave"}, failed("a replica")),
+    ],
+)
+def test_a_replica_that_is_far_behind_is_found(info: dict[str, str], finding: CheckFinding) -> None:
+    assert of_replication(info) == finding
 
 
 def test_a_url_loses_its_login() -> None:

@@ -197,6 +197,30 @@ def test_without_folders_everything_is_skipped() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "starts"),
+    [
+        ("command: agentexec worker app:pool", True),
+        ('command: ["agentexec", "worker", "app:pool"]', True),
+        ("command: ['agentexec','worker']", True),
+        ("command:\n  - agentexec\n  - worker", True),
+        ('command: ["agentexec"]\nargs: ["worker", "app:pool"]', True),
+        ("command: [agentexec]\nargs:\n  - worker", True),
+        ("python -m agentexec worker", True),
+        ("app: agentexec-worker", False),
+        ("image: agentexec/worker", False),
+        ('command: ["agentexec", "cleanup"]', False),
+    ],
+)
+def test_a_start_of_a_worker_is_recognised(
+    text: str, starts: bool, options: DoctorOptions, tmp_path: Path
+) -> None:
+    for path in (tmp_path / "deploy").iterdir():
+        path.unlink()
+    (tmp_path / "deploy" / "one.yaml").write_text(f"{text}\nmem_limit: 2g\n")
+    assert ("files.memory-limits" not in report(options)[0]) is starts
+
+
+@pytest.mark.parametrize(
     ("text", "seconds"),
     [
         ("310", 310),
