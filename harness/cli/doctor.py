@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.command_line import filled_path, positive
+from harness.errors import UsageError
 from harness.progress import is_animated
 from harness.targets.reference import require_reference
 
@@ -51,9 +53,9 @@ def run_doctor(options: Namespace) -> int:
     report = _report(options)
     written_at = datetime.now(UTC).isoformat(timespec="seconds")
     if options.junit is not None:
-        options.junit.write_text(junit_report(report, written_at=written_at), "utf-8")
+        _write(options.junit, junit_report(report, written_at=written_at))
     if options.fix_plan is not None:
-        options.fix_plan.write_text(fix_plan(report, written_at=written_at), "utf-8")
+        _write(options.fix_plan, fix_plan(report, written_at=written_at))
     if options.json:
         print(json_report(report, written_at=written_at))
     elif options.markdown:
@@ -86,6 +88,15 @@ def _report(options: Namespace) -> DoctorReport:
     )
     with Installation(given) as site:
         return examine(site, waivers, today=datetime.now(UTC).date())
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror}. Name a file in a folder that exists."
+        ) from None
 
 
 def _path(parser: ArgumentParser, name: str, kind: str, text: str) -> None:

@@ -7,6 +7,7 @@ and templates are not followed.
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -254,7 +255,7 @@ def seconds_of(text: str) -> float:
 
 def _is_manifest(path: Path) -> bool:
     named = path.suffix in ENDINGS or path.name == ".env"
-    return named and path.is_file() and path.stat().st_size <= MOST_BYTES
+    return named and path.is_file() and os.access(path, os.R_OK) and path.stat().st_size <= MOST_BYTES
 
 
 def _documents(path: Path, name: str) -> Iterator[Manifest]:

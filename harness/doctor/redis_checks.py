@@ -305,6 +305,25 @@ def of_replication(info: Mapping[str, str]) -> CheckFinding:
 
 
 @_redis(
+    "redis.sentinels",
+    asks="Do all Sentinels of REDIS_URL answer, and is their quorum reached?",
+    why="Without a quorum no replica takes over: claims and dispatches wait until the primary is back.",
+    remedy="Start the missing Sentinels; an odd number on three machines survives the loss of one.",
+    scenario="fail-over-redis",
+)
+def sentinels(site: Installation) -> CheckFinding:
+    """By SENTINEL CKQUORUM, which only counts."""
+    answers = site.redis.quorums()
+    if not answers:
+        return skipped("REDIS_URL names no Sentinels")
+    wrong = [text for reached, text in answers if not reached]
+    seen = f"{len(answers) - len(wrong)} of {len(answers)} have a quorum" + (f": {wrong[0]}" if wrong else "")
+    if any(text.startswith("NOQUORUM") for text in wrong):
+        return failed(seen)
+    return warned(seen) if wrong else passed(seen)
+
+
+@_redis(
     "redis.clock",
     asks="Does the server's clock agree with this machine's?",
     why="Redis times leases and delays by its own clock, Postgres the ages of rows by its own.",

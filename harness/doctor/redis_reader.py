@@ -14,9 +14,10 @@ from harness.environments.redis_connection import (
     Reply,
     Word,
     primary_url,
+    sentinel_urls,
 )
 
-CONNECT_SECONDS = 2.0
+CONNECT_SECONDS, SENTINEL_SECONDS = 2.0, 0.5
 # The first words of each command that the doctor sends; AUTH and SELECT come from the URL.
 READING = (
     ("PING",), ("INFO",), ("CONFIG", "GET"), ("SLOWLOG", "GET"), ("TIME",), ("SCAN",),
@@ -31,6 +32,7 @@ class RedisReader:
     def __init__(self, url: str) -> None:
         """Connect; raises `NoAnswer`."""
         try:
+            self._given = url
             self.url = primary_url(url, CONNECT_SECONDS)
             self._connection = RedisConnection(self.url, timeout=CONNECT_SECONDS)
             self._connection.call("PING")
@@ -101,9 +103,22 @@ class RedisReader:
             raise CannotTell(f"a connection without a password ends ({failure})") from None
         return True
 
+    def quorums(self) -> list[tuple[bool, str]]:
+        """What each Sentinel of the URL answers to CKQUORUM, and whether that is a quorum; empty without Sentinels."""
+        name, urls = sentinel_urls(self._given)
+        return [_quorum(url, name) for url in urls]
+
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+
+def _quorum(url: str, name: str) -> tuple[bool, str]:
+    try:
+        with RedisConnection(url, timeout=SENTINEL_SECONDS) as sentinel:
+            return True, cast("bytes", sentinel.call("SENTINEL", "CKQUORUM", name)).decode("utf-8", "replace")
+    except RedisFailure as failure:
+        return False, str(failure)
 
 
 def without_login(url: str) -> str:

@@ -617,6 +617,14 @@ def test_the_command_writes_every_output_without_a_secret(
         assert secret not in printed
 
 
+def test_a_file_that_cannot_be_written_is_wrong_usage(
+    clinic: Clinic, capsys: pytest.CaptureFixture[str]
+) -> None:
+    urls = ["--database-url", clinic.database_url, "--redis-url", clinic.redis_url]
+    assert main(["doctor", *urls, "--junit", "no-such-folder/junit.xml"]) == 64
+    assert "no-such-folder/junit.xml cannot be written: No such file" in capsys.readouterr().err
+
+
 def test_the_mistakes_are_of_many_checks() -> None:
     assert {one.id for one in MISTAKES} <= {one.id for one in CHECKS}
     assert len({one.id for one in MISTAKES}) >= 25
