@@ -49,8 +49,12 @@ def answers(site: Installation) -> CheckFinding:
     remedy="Upgrade the server.",
 )
 def version(site: Installation) -> CheckFinding:
-    """Compares the major version."""
-    number = site.postgres.connection.info.server_version
+    """The number of the version that libpq has."""
+    return of_version(site.postgres.connection.info.server_version)
+
+
+def of_version(number: int) -> CheckFinding:
+    """The finding for a version such as 180006."""
     seen = f"PostgreSQL {number // 10_000}.{number % 10_000}"
     return passed(seen) if number // 10_000 >= MINIMUM_POSTGRES[0] else failed(seen)
 

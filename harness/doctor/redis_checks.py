@@ -53,7 +53,11 @@ def answers(site: Installation) -> CheckFinding:
 )
 def version(site: Installation) -> CheckFinding:
     """The version of Redis that the server is compatible with."""
-    info = site.redis.info("server")
+    return of_server(site.redis.info("server"))
+
+
+def of_server(info: Mapping[str, str]) -> CheckFinding:
+    """The finding for the fields of INFO server."""
     found = info.get("redis_version", "0")
     seen = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {found}"
     return passed(seen) if int(found.partition(".")[0]) >= MINIMUM_REDIS else failed(seen)
@@ -124,7 +128,11 @@ def protected_mode(site: Installation) -> CheckFinding:
 )
 def persistence(site: Installation) -> CheckFinding:
     """INFO has it, so no CONFIG is needed."""
-    info = site.redis.info("persistence")
+    return of_persistence(site.redis.info("persistence"))
+
+
+def of_persistence(info: Mapping[str, str]) -> CheckFinding:
+    """The finding for the fields of INFO persistence."""
     if info.get("aof_enabled") != "1":
         return failed("appendonly no")
     wrong = [
@@ -235,7 +243,7 @@ def maxclients(site: Installation) -> CheckFinding:
     info, settings, options = site.redis.info("clients"), site.settings, site.options
     limit = int(info["maxclients"]) if "maxclients" in info else int(site.redis.setting("maxclients"))
     of_pool = settings.num_workers * (settings.redis_pool_size + 1) + 2 * settings.redis_pool_size
-    needed = options.pools * of_pool + options.api_servers * 3 * settings.redis_pool_size
+    needed = options.pools * of_pool + options.api_servers * 4 * settings.redis_pool_size
     seen = f"up to {needed:,} connections, maxclients {limit:,}"
     return failed(seen) if needed > limit else passed(seen)
 
@@ -262,7 +270,11 @@ def idle_timeout(site: Installation) -> CheckFinding:
 )
 def latency(site: Installation) -> CheckFinding:
     """The median of nine; WARN only, because this machine may be busy."""
-    seconds = site.redis.round_trip()
+    return of_round_trip(site.redis.round_trip())
+
+
+def of_round_trip(seconds: float) -> CheckFinding:
+    """The finding for the seconds of a round trip."""
     seen = f"{1000 * seconds:.2f} ms"
     return warned(seen) if seconds > SLOW_ROUND_TRIP else passed(seen)
 

@@ -117,6 +117,8 @@ def test_the_doctor_sees_that_a_connection_is_encrypted(postgres_15: Endpoints, 
         ):
             with Installation(DoctorOptions(database_url=f"{postgres_15.database_url}?{query}")) as site:
                 found[query.partition("&")[0]] = postgres_checks.tls.probe(site)
+                # Before version 18, initdb enables none.
+                assert postgres_checks.checksums.probe(site) == warned("data_checksums off")
         connection.execute(text("ALTER SYSTEM RESET ALL"))
         connection.execute(text("SELECT pg_reload_conf()"))
     engine.dispose()

@@ -25,8 +25,8 @@ from harness.doctor.check import (
 )
 from harness.doctor.examination import DoctorReport, ExaminedCheck, examine, waived
 from harness.doctor.installation import DoctorOptions, Installation, is_local
-from harness.doctor.postgres_checks import clocks_agree, unencrypted
-from harness.doctor.redis_checks import of_replication
+from harness.doctor.postgres_checks import clocks_agree, of_version, unencrypted
+from harness.doctor.redis_checks import of_persistence, of_replication, of_round_trip, of_server
 from harness.doctor.redis_reader import without_login
 from harness.doctor.waivers import Waiver, read_waivers
 from harness.errors import UsageError
@@ -224,6 +224,52 @@ def test_an_address_is_local_or_not(host: str, local: bool) -> None:
 )
 def test_clear_text_is_a_fail_unless_it_stays_on_the_machine(host: str, grade: Grade) -> None:
     assert unencrypted(host).grade is grade
+
+
+@pytest.mark.parametrize(
+    ("info", "grade", "seen"),
+    [
+        ({"aof_enabled": "1", "aof_last_write_status": "ok"}, Grade.PASS, "appendonly yes"),
+        ({"aof_enabled": "1", "aof_last_write_status": "err"}, Grade.FAIL, "aof_last_write_status: err"),
+        ({"aof_enabled": "0"}, Grade.FAIL, "appendonly no"),
+        ({}, Grade.FAIL, "appendonly no"),
+    ],
+)
+def test_an_append_only_file_that_cannot_be_written_is_found(
+    info: dict[str, str], grade: Grade, seen: str
+) -> None:
+    assert (of_persistence(info).grade, of_persistence(info).seen) == (grade, seen)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "grade"), [(0.0001, Grade.PASS), (0.01, Grade.PASS), (0.011, Grade.WARN)]
+)
+def test_a_slow_round_trip_is_found(seconds: float, grade: Grade) -> None:
+    assert of_round_trip(seconds).grade is grade
+
+
+@pytest.mark.parametrize(
+    ("number", "finding"),
+    [
+        (180_006, passed("PostgreSQL 18.6")),
+        (140_000, passed("PostgreSQL 14.0")),
+        (130_022, failed("PostgreSQL 13.22")),
+    ],
+)
+def test_a_postgres_that_is_too_old_is_found(number: int, finding: CheckFinding) -> None:
+    assert of_version(number) == finding
+
+
+@pytest.mark.parametrize(
+    ("info", "finding"),
+    [
+        ({"redis_version": "7.0.15"}, passed("Redis 7.0.15")),
+        ({"redis_version": "7.2.4", "valkey_version": "9.1.2"}, passed("Valkey 9.1.2")),
+        ({"redis_version": "6.2.14"}, failed("Redis 6.2.14")),
+    ],
+)
+def test_a_redis_that_is_too_old_is_found(info: dict[str, str], finding: CheckFinding) -> None:
+    assert of_server(info) == finding
 
 
 @pytest.mark.parametrize(("offset", "grade"), [(-0.9, Grade.PASS), (-1.1, Grade.WARN), (16.0, Grade.FAIL)])
