@@ -154,5 +154,6 @@ def known_names() -> set[str]:
 
 
 def _with_nearest(name: str) -> str:
-    near = difflib.get_close_matches(name, sorted(known_names()), n=1)
-    return f"{name} (did you mean {near[0]}?)" if near else name
+    known = sorted(one.removeprefix(PREFIX) for one in known_names())  # the prefix makes all names similar
+    near = difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1)
+    return f"{name} (did you mean {PREFIX}{near[0]}?)" if near else name
