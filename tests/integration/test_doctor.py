@@ -280,6 +280,27 @@ def evict(clinic: Clinic) -> None:
     assert server.info("stats")["evicted_keys"] == 1
 
 
+def many(id: str, count: int, status: str) -> Mistake:
+    """That many activities in this status, dispatched and new."""
+    statement = f"""INSERT INTO agentexec_activity (id, agent_id, queue_name, agent_type, status, fence, attempt,
+            failures, priority, context, dispatched_at)
+        SELECT gen_random_uuid(), gen_random_uuid(), '{QUEUE}', 't', '{status}', 0, 0, 0, 0, '{{}}', now()
+        FROM generate_series(1, {count})"""
+    return Mistake(
+        id=id, grade=Grade.WARN, make=by_sql(statement), repair=by_sql("DELETE FROM agentexec_activity")
+    )
+
+
+def tasks_without_workers(clinic: Clinic) -> None:
+    clinic.server.zadd(KEYS.seen, {"w1": 1, "w2": 1})
+    clinic.put()
+
+
+def no_tasks_and_workers(clinic: Clinic) -> None:
+    clinic.server.zadd(KEYS.seen, {"w1": 4e12, "w2": 4e12})
+    clinic.sql("DELETE FROM agentexec_activity")
+
+
 def slow_command(clinic: Clinic) -> None:
     clinic.send("EVAL", "local start = os.clock() while os.clock() - start < 0.11 do end", "0")
 
@@ -450,6 +471,11 @@ MISTAKES = [
         lambda s: s.hset(KEYS.cfg, "set:max_task_retries", "9"),
         lambda s: s.hset(KEYS.cfg, "set:max_task_retries", "3"),
     ),
+    Mistake(
+        id="tasks.workers", grade=FAIL, make=tasks_without_workers, repair=no_tasks_and_workers, says="wait"
+    ),
+    many("tasks.queue-depth", 1001, "queued"),
+    many("tasks.error-rate", 30, "error"),
     row("tasks.outbox-lag", WARN, created_at="now() - interval '2 minutes'", dispatched_at="NULL"),
     row("tasks.outbox-lag", FAIL, created_at=OLD, dispatched_at="NULL"),
     row("tasks.stuck-running", FAIL, "1 without", status="'running'", fence="7", updated_at=OLD),
@@ -496,7 +522,8 @@ def test_a_mistake_is_found_by_its_id_alone_and_gone_after_its_repair(
         for command in found.commands:
             clinic.run(command)
     with Installation(clinic.options()) as site:
-        assert found.check.probe(site).grade is grades(healthy)[mistake.id]
+        after = examine(site, (), today=datetime.now(UTC).date(), checks=[found.check])
+    assert grades(after)[mistake.id] is grades(healthy)[mistake.id]
 
 
 def test_every_repair_was_whole(clinic: Clinic, healthy: DoctorReport) -> None:
