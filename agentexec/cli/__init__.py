@@ -25,10 +25,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Exit codes: 0 success, 1 tables differ or an id is unknown, 64 wrong usage, 69 a server refuses or does not
     answer, 78 wrong configuration.
     """
-    options = _parser(sys.argv[1:] if argv is None else argv).parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] == ["doctor"]:
+        return _doctor(words)
+    options = _parser(words).parse_args(words)
     if "pool" not in options:  # the module of a pool may set up the log itself
-        text = import_module("agentexec.ops.logs").TEXT
-        logging.basicConfig(level=logging.INFO, format=text, stream=sys.stderr)
+        logging.basicConfig(level="INFO", format=import_module("agentexec.ops.logs").TEXT, stream=sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         code = int(options.run(options) or OK)
@@ -50,7 +52,7 @@ def _parser(argv: Sequence[str]) -> CommandParser:
     parser = CommandParser(
         prog="agentexec",
         description="Background tasks for AI agents, with Redis as the queue and Postgres as the activity store.",
-        epilog="Servers, queue and prefix come from the environment; `agentexec config` shows them.",
+        epilog="Servers, queue and prefix come from the environment; `config` shows them, `doctor` checks them.",
     )
     if argv[:1] == ["worker"]:  # nothing that takes long may be imported before its fork server has started
         import_module("agentexec.cli.worker")
@@ -61,6 +63,13 @@ def _parser(argv: Sequence[str]) -> CommandParser:
             import_module(f"agentexec.cli.{module}")
     parser.add_commands()
     return parser
+
+
+def _doctor(words: Sequence[str]) -> int:
+    for point in import_module("importlib.metadata").entry_points(group="agentexec.commands", name="doctor"):
+        return int(point.load()(words))
+    print_error("The doctor is in another distribution; install it with `pip install agentexec-harness`.")
+    return CONFIGURATION
 
 
 def _explained(error: Exception) -> str:

@@ -70,8 +70,7 @@ def _purge(options: argparse.Namespace) -> None:
         letters = DeadLetters(client.queue, client.engine)
         purged = letters.purge_all() if options.all else letters.purge(options.ids)
     print(f"Purged {purged} dead letter(s).")
-    unknown = len(set(options.ids)) - purged
-    if unknown > 0:
+    if (unknown := len(set(options.ids)) - purged) > 0:
         raise NegativeResult(f"{unknown} of the ids are no dead letters.")
 
 

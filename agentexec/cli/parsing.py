@@ -107,11 +107,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     )
 
 
-def print_error(sentence: str) -> None:
-    """Print a sentence on standard error, secrets masked; nothing if it is closed."""
+def print_error(text: str, *, before: str = "agentexec: ") -> None:
+    """Print a text on standard error, secrets masked; nothing if it is closed."""
     if sys.stderr is not None:
         with suppress(OSError, ValueError):
-            print(f"agentexec: {masked(sentence)}", file=sys.stderr)
+            print(f"{before}{masked(text)}", file=sys.stderr)
 
 
 def _cell(value: object) -> str:

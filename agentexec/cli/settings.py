@@ -36,11 +36,8 @@ def _config(options: argparse.Namespace) -> None:
         return
     settings = load_settings()
     shown = {variable(name): _shown(name, getattr(settings, name)) for name in type(settings).model_fields}
-    if options.json:
-        print(json.dumps(shown, indent=2))
-        return
-    for name, value in shown.items():
-        print(f"{name}={'' if value is None else value}")
+    lines = [f"{name}={'' if value is None else value}" for name, value in shown.items()]
+    print(json.dumps(shown, indent=2) if options.json else "\n".join(lines))
 
 
 def _shown(name: str, value: Any) -> Any:
@@ -56,8 +53,7 @@ def _shown(name: str, value: Any) -> Any:
 
 def settings_table() -> str:
     """The table in Markdown, one row for each setting in the order of the class."""
-    rows = [_row(name, field) for name, field in Settings.model_fields.items()]
-    return "\n".join([HEADER, *rows])
+    return "\n".join([HEADER, *(_row(name, field) for name, field in Settings.model_fields.items())])
 
 
 def _row(name: str, field: FieldInfo) -> str:

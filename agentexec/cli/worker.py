@@ -7,13 +7,11 @@ import gc
 import logging
 import sys
 import traceback
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from agentexec.cli.parsing import USAGE, NegativeResult, argument, command, number
+from agentexec.cli.parsing import USAGE, NegativeResult, argument, command, number, print_error
 from agentexec.core.fork_server import ForkServer
-from agentexec.masking import masked
 
 OPTIONS = ("num_workers", "worker_concurrency", "queue_name", "log_level")
 LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -65,6 +63,4 @@ def _explain(error: BaseException | None, module: str) -> None:
     if isinstance(error, ModuleNotFoundError) and error.name and module.startswith(error.name):
         sentence = f"there is no module {error.name!r}; run the command where it can be imported."
         raise NegativeResult(sentence, USAGE) from None
-    if sys.stderr is not None:
-        with suppress(OSError, ValueError):
-            print(masked("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+    print_error("".join(traceback.format_exception(error)).rstrip("\n"), before="")

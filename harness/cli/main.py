@@ -1,6 +1,6 @@
 """The entry point: `harness COMMAND`, each with `--help`.
 
-The commands are chaos, crashpoints, check, simulate, load, queues, report, target, llm and images.
+The commands are chaos, crashpoints, check, simulate, load, queues, report, target, llm, doctor and images.
 
 Exit codes: 0 VALID, 1 INVALID, 2 UNKNOWN or no verdict reached, 64 wrong usage, 130 Ctrl-C, 143 SIGTERM. An error is
 one sentence on stderr; `--debug` adds the traceback.
@@ -16,7 +16,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import suppress
 
-from harness.cli import chaos, check, crashpoints, images, llm, load, queues, report, simulate, target
+from harness.cli import chaos, check, crashpoints, doctor, images, llm, load, queues, report, simulate, target
 from harness.command_line import Parser, installed_version, report_interrupt, sigterm_raises
 from harness.errors import EXIT_UNKNOWN, HarnessError
 from harness.masking import masked_words, terminal_safe
@@ -107,6 +107,9 @@ def _parser() -> Parser:
     )
     llm.add_llm(
         commands.add_parser("llm", help="a simulated LLM endpoint, and what faults cost on it"), common
+    )
+    doctor.add_doctor(
+        commands.add_parser("doctor", help="check an installation of agentexec, read-only", parents=[common])
     )
     images.add_images(commands.add_parser("images", help="container images"), common)
     return parser

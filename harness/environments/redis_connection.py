@@ -20,6 +20,7 @@ Word = str | bytes | int
 Reply = bytes | int | None | list["Reply"]
 
 _PORT, _SENTINEL_PORT = 6379, 26379
+_OF_SENTINELS = "sentinel_"  # options of a URL for the Sentinels and not for the server
 _CHUNK = 65536  # bytes
 _NOT_RESP = "the answer is not RESP; check that the URL is that of a Redis server"
 
@@ -196,27 +197,43 @@ def primary_url(url: str, timeout: float | None = None) -> str:
 
     The form is that of agentexec: `redis+sentinel://:password@host:port,host:port/name/0?sentinel_password=...`.
     """
-    scheme, _, rest = url.partition("+sentinel://")
-    if not rest:
+    name, sentinels = sentinel_urls(url)
+    if not sentinels:
         return url
+    for sentinel in sentinels:
+        with suppress(RedisFailure):
+            with RedisConnection(sentinel, timeout=timeout) as asked:
+                match asked.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", name):
+                    case [bytes(found), bytes(port)]:
+                        return _on_primary(url, f"{found.decode()}:{port.decode()}")
+    raise RedisFailure("no Sentinel names a primary")
+
+
+def sentinel_urls(url: str) -> tuple[str, list[str]]:
+    """The name of the primary and the URLs of the Sentinels in a URL; without Sentinels an empty name and list."""
+    scheme, _, rest = url.partition("+sentinel://")
+    place, _, query = rest.partition("?")
+    hosts, _, path = place.rpartition("@")[2].partition("/")
+    of_sentinels = {
+        key: quote(value, safe="") for key, value in parse_qsl(query) if key.startswith(_OF_SENTINELS)
+    }
+    account = ":".join(of_sentinels.get(f"{_OF_SENTINELS}{part}", "") for part in ("username", "password"))
+    # A port beside the host counts more than that of the query.
+    options = f"{_common_options(query)}&port={_SENTINEL_PORT}"
+    urls = [f"{scheme}://{account}@{host}?{options}" for host in hosts.split(",")]
+    return (unquote(path.partition("/")[0]), urls) if rest else ("", [])
+
+
+def _on_primary(url: str, server: str) -> str:
+    scheme, _, rest = url.partition("+sentinel://")
     place, _, query = rest.partition("?")
     login, at, authority = place.rpartition("@")
-    hosts, _, path = authority.partition("/")
-    name, _, database = path.partition("/")
-    options = parse_qsl(query)
-    of_sentinels = {key: quote(value, safe="") for key, value in options if key.startswith("sentinel_")}
-    account = ":".join(of_sentinels.get(f"sentinel_{part}", "") for part in ("username", "password"))
-    common = urlencode([(key, value) for key, value in options if key not in of_sentinels])
-    for host in hosts.split(","):
-        with suppress(RedisFailure):
-            # A port beside the host counts more than that of the query.
-            sentinel = f"{scheme}://{account}@{host}?{common}&port={_SENTINEL_PORT}"
-            with RedisConnection(sentinel, timeout=timeout) as asked:
-                match asked.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", unquote(name)):
-                    case [bytes(found), bytes(port)]:
-                        server = f"{found.decode()}:{port.decode()}/{database or 0}"
-                        return f"{scheme}://{login}{at}{server}?{common}"
-    raise RedisFailure("no Sentinel names a primary")
+    database = authority.partition("/")[2].partition("/")[2]
+    return f"{scheme}://{login}{at}{server}/{database or 0}?{_common_options(query)}"
+
+
+def _common_options(query: str) -> str:
+    return urlencode([(key, value) for key, value in parse_qsl(query) if not key.startswith(_OF_SENTINELS)])
 
 
 def _connected(address: RedisAddress, timeout: float | None) -> socket.socket:

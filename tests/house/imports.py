@@ -19,6 +19,7 @@ FORBIDDEN = ("pickle", "marshal", "shelve", "dill", "cloudpickle")
 ALLOWED = {
     "agentexec": {"agentexec"},
     "harness": {"harness"},
+    "harness.doctor": {"harness", "agentexec"},
     "harness.load": {"harness", "agentexec"},
     "harness.targets": {"harness", "agentexec"},
     "harness.simulation": {"harness", "agentexec"},
@@ -33,6 +34,7 @@ EXTRAS = {
     "agentexec.api": {"reference", "api"},
     "agentexec.migrations": {"reference", "migrations"},
     "harness": set(),
+    "harness.doctor": {"reference"},
     "harness.environments": {"embedded", "containers"},
     "harness.llm": {"llm"},
     "harness.load": {"reference", "load"},

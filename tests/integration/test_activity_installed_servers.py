@@ -6,9 +6,12 @@ installs them: a comma-separated list of `postgresql-15` and `pgbouncer`.
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -19,6 +22,10 @@ from sqlalchemy.orm import Session
 import agentexec as ax
 from agentexec import activity, migrations
 from agentexec.core.db import create_schema, engine_for
+from harness.doctor import postgres_checks
+from harness.doctor.check import Area, Grade, passed, warned
+from harness.doctor.examination import examine
+from harness.doctor.installation import DoctorOptions, Installation
 from harness.environments.base import Endpoints
 from harness.environments.embedded import EmbeddedEnvironment
 from tests.conftest import Eventually
@@ -26,7 +33,9 @@ from tests.support.activity_pool import environment, running_pool, wait_until_ov
 from tests.support.activity_support import as_default
 from tests.support.activity_tasks import Number
 from tests.support.poolers import pgbouncer
-from tests.support.servers import required_postgres_15
+from tests.support.production import wait_for
+from tests.support.redis_servers import make_certificates
+from tests.support.servers import openssl_binary, required_postgres_15
 
 pytestmark = pytest.mark.integration
 
@@ -73,6 +82,51 @@ def drain(servers: Endpoints, folder: Path) -> None:
     said = (folder / "pool.log").read_text()
     assert "prepared statement" not in said
     assert "the database refused" not in said
+
+
+def test_the_doctor_reads_through_pgbouncer(bouncer: Endpoints) -> None:
+    """A session keeps no setting there, so each transaction brings its own limits."""
+    engine = engine_for(bouncer.database_url)
+    create_schema(engine)
+    engine.dispose()
+    with Installation(DoctorOptions(database_url=bouncer.database_url, redis_url=bouncer.redis_url)) as site:
+        report = examine(site, (), today=datetime.now(UTC).date())
+    of_postgres = [one for one in report.results if one.check.area in (Area.POSTGRES, Area.TABLES)]
+    assert report.silent == ()
+    assert [one.check.id for one in of_postgres if one.finding.grade is Grade.SKIP] == []
+
+
+def test_the_doctor_sees_that_a_connection_is_encrypted(postgres_15: Endpoints, tmp_path: Path) -> None:
+    make_certificates(tmp_path, openssl_binary())
+    engine = engine_for(postgres_15.database_url).execution_options(isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        data = Path(connection.execute(text("SHOW data_directory")).scalar_one())
+        for name in ("server.pem", "server.key"):
+            copy = Path(shutil.copy(tmp_path / name, data))
+            os.chown(copy, data.stat().st_uid, data.stat().st_gid)
+            copy.chmod(0o600)
+        for setting in ("ssl_cert_file = 'server.pem'", "ssl_key_file = 'server.key'", "ssl = on"):
+            connection.execute(text(f"ALTER SYSTEM SET {setting}"))
+        connection.execute(text("SELECT pg_reload_conf()"))
+        wait_for(lambda: connection.execute(text("SHOW ssl")).scalar_one() == "on")
+        found = {}
+        for query in (
+            "sslmode=disable",
+            "sslmode=require",
+            f"sslmode=verify-full&sslrootcert={tmp_path}/ca.pem",
+        ):
+            with Installation(DoctorOptions(database_url=f"{postgres_15.database_url}?{query}")) as site:
+                found[query.partition("&")[0]] = postgres_checks.tls.probe(site)
+                # Before version 18, initdb enables none.
+                assert postgres_checks.checksums.probe(site) == warned("data_checksums off")
+        connection.execute(text("ALTER SYSTEM RESET ALL"))
+        connection.execute(text("SELECT pg_reload_conf()"))
+    engine.dispose()
+    assert found == {
+        "sslmode=disable": warned("not encrypted, on this machine only"),
+        "sslmode=require": passed("encrypted; sslmode=require verifies no name"),
+        "sslmode=verify-full": passed("encrypted; the server's name is verified"),
+    }
 
 
 def test_postgres_15_migrates_to_the_models_and_drains_a_pool(postgres_15: Endpoints, tmp_path: Path) -> None:

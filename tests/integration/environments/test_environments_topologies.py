@@ -9,6 +9,9 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 import psycopg
 import pytest
 
+from harness.doctor import postgres_checks
+from harness.doctor.check import CheckFinding, failed, passed
+from harness.doctor.installation import DoctorOptions, Installation
 from harness.environments.base import Topology
 from harness.environments.redis_connection import RedisConnection, RedisFailure
 from harness.environments.session import Session
@@ -110,6 +113,14 @@ def numbers(environment: TopologyEnvironment) -> list[int]:
         return [row[0] for row in connection.execute("SELECT number FROM kept ORDER BY number")]
 
 
+def doctor_of(environment: TopologyEnvironment, session: str) -> CheckFinding:
+    """What the doctor says of the server that a URL of both servers leads to."""
+    url = environment.endpoints.database_url
+    assert "target_session_attrs=read-write" in url
+    with Installation(DoctorOptions(database_url=url.replace("=read-write", f"={session}"))) as site:
+        return postgres_checks.primary.probe(site)
+
+
 def add(environment: TopologyEnvironment, number: int) -> None:
     with psycopg.connect(environment.endpoints.database_url) as connection:
         connection.execute("INSERT INTO kept VALUES (%s)", [number])
@@ -120,6 +131,8 @@ def test_a_synchronous_standby_has_every_commit_and_an_asynchronous_one_has_not(
         with psycopg.connect(environment.endpoints.database_url) as connection:
             connection.execute("CREATE TABLE kept (number int)")
         add(environment, 1)
+        assert doctor_of(environment, "read-write") == passed("a primary")
+        assert doctor_of(environment, "standby") == failed("a standby")
         with closing(psycopg.connect(environment.endpoints.database_url)) as old:
             environment.fail_over("postgres")
             with pytest.raises(psycopg.OperationalError):

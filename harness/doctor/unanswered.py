@@ -1,0 +1,11 @@
+"""Why a check has no answer."""
+
+from __future__ import annotations
+
+
+class CannotTell(Exception):
+    """A check cannot be answered here; the message is the reason, without a secret."""
+
+
+class NoAnswer(Exception):
+    """A server does not answer; the message is the reason, without a secret."""

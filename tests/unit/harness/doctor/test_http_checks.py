@@ -1,0 +1,116 @@
+"""The API and the metrics, as a small server answers for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import pytest
+
+from harness.doctor.check import Area, Grade
+from harness.doctor.examination import examine, grades
+from harness.doctor.http_checks import GAUGES
+from harness.doctor.installation import DoctorOptions, Installation
+from harness.doctor.registry import CHECKS
+
+METRICS = "".join(
+    f"{name}{label} 1.0\n"
+    for name in GAUGES
+    for label in (['{server="redis"}'] if "server" in name else [""])
+)
+
+
+@dataclass(kw_only=True)
+class Answers:
+    """The status and text of each path, and a header of all."""
+
+    paths: dict[str, tuple[int, str]] = field(default_factory=dict)
+    origin: str = ""
+    url: str = ""
+
+    def found(self) -> dict[str, Grade]:
+        options = DoctorOptions(api_url=self.url, metrics_url=f"{self.url}/metrics", environment={})
+        with Installation(options) as site:
+            report = examine(
+                site, (), today=date(2026, 5, 1), checks=[one for one in CHECKS if one.area is Area.HTTP]
+            )
+        return {name: grade for name, grade in grades(report).items() if grade is not Grade.PASS}
+
+
+@pytest.fixture
+def answers() -> Iterator[Answers]:
+    answers = Answers(
+        paths={
+            "/health/live": (200, "{}"),
+            "/health/ready": (200, "{}"),
+            "/api/tasks?page_size=1": (401, "{}"),
+            "/metrics": (200, METRICS),
+        }
+    )
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, text = answers.paths.get(self.path, (404, ""))
+            self.send_response(status)
+            if answers.origin:
+                self.send_header("Access-Control-Allow-Origin", answers.origin)
+            if 300 <= status < 400:
+                self.send_header("Location", "/health/live")
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, format: str, *args: object) -> None:
+            return None
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        answers.url = f"http://127.0.0.1:{server.server_address[1]}"
+        yield answers
+        server.shutdown()
+        thread.join()
+
+
+def test_a_good_api_passes(answers: Answers) -> None:
+    assert answers.found() == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "answer", "check", "grade"),
+    [
+        ("/health/live", (500, ""), "api.live", Grade.FAIL),
+        ("/health/live", (302, ""), "api.live", Grade.FAIL),
+        ("/health/ready", (503, '{"errors": ["redis: gone"]}'), "api.ready", Grade.FAIL),
+        ("/api/tasks?page_size=1", (200, "{}"), "api.keys", Grade.FAIL),
+        ("/metrics", (200, METRICS.replace("agentexec_dlq_depth", "other")), "metrics.names", Grade.FAIL),
+        (
+            "/metrics",
+            (200, METRICS.replace('{server="redis"} 1.0', '{server="redis"} 0.0')),
+            "metrics.servers-up",
+            Grade.WARN,
+        ),
+    ],
+)
+def test_a_mistake_is_found_alone(
+    answers: Answers, path: str, answer: tuple[int, str], check: str, grade: Grade
+) -> None:
+    answers.paths[path] = answer
+    assert answers.found() == {check: grade}
+
+
+@pytest.mark.parametrize(
+    ("origin", "wrong"), [("*", True), ("https://doctor.invalid", True), ("https://own", False)]
+)
+def test_an_api_that_answers_every_page_is_found(answers: Answers, origin: str, wrong: bool) -> None:
+    answers.origin = origin
+    assert answers.found() == ({"api.cors": Grade.FAIL} if wrong else {})
+
+
+def test_metrics_behind_a_key_are_skipped_and_an_api_that_is_gone_fails(answers: Answers) -> None:
+    answers.paths["/metrics"] = (401, "")
+    assert answers.found() == {"metrics.names": Grade.SKIP, "metrics.servers-up": Grade.SKIP}
+    answers.url = "file:///etc"
+    assert set(answers.found().values()) == {Grade.SKIP}

@@ -1,0 +1,89 @@
+"""Settings of the environment and the .env file: good ones pass, each mistake is found alone, and no value is shown."""
+
+from __future__ import annotations
+
+import os
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from harness.doctor.check import Area, Grade
+from harness.doctor.examination import examine
+from harness.doctor.installation import DoctorOptions, Installation
+from harness.doctor.registry import CHECKS
+
+GOOD = {
+    "AGENTEXEC_TASK_TIME_LIMIT": "200",
+    "AGENTEXEC_TASK_SOFT_TIME_LIMIT": "100",
+    "AGENTEXEC_LOG_FORMAT": "json",
+    "AGENTEXEC_METRICS_PORT": "9100",
+    "AGENTEXEC_API_KEYS": "sixteen-characters-and-more",
+    "AGENTEXEC_QUEUE_PREFIX": "mine",
+    "AGENTEXEC_WORKER_ID": "w",
+}
+
+
+@pytest.fixture(autouse=True)
+def good(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("AGENTEXEC_")]:
+        monkeypatch.delenv(name)
+    for name, value in GOOD.items():
+        monkeypatch.setenv(name, value)
+
+
+def wrong() -> dict[str, tuple[Grade, str]]:
+    with Installation(DoctorOptions()) as site:
+        checks = [one for one in CHECKS if one.area is Area.SETTINGS]
+        found = examine(site, (), today=date(2026, 5, 1), checks=checks).results
+    return {one.check.id: (one.finding.grade, one.finding.seen) for one in found if one.needs_repair}
+
+
+def test_good_settings_pass() -> None:
+    assert wrong() == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "check", "grade", "seen"),
+    [
+        ("LEASE_SECONDS", "4", "lease", Grade.WARN, "4 s"),
+        ("LEASE_SECONDS", "121", "lease", Grade.WARN, "121 s"),
+        (
+            "TASK_TIME_LIMIT",
+            "0",
+            "time-limit",
+            Grade.WARN,
+            "no hard time limit for tasks without one of their own",
+        ),
+        (
+            "TASK_SOFT_TIME_LIMIT",
+            "200",
+            "time-limit",
+            Grade.WARN,
+            "hard 200 s, soft 200 s: the soft limit never comes",
+        ),
+        ("TASK_TIME_LIMIT", "301", "graceful-timeout", Grade.WARN, "300 s, hard time limit 301 s"),
+        ("GRACEFUL_SHUTDOWN_TIMEOUT", "0", "graceful-timeout", Grade.FAIL, "0 s, hard time limit 200 s"),
+        ("API_RATE_LIMIT", " OFF", "rate-limit", Grade.FAIL, "off"),
+        (
+            "LOG_FORM",
+            "hunter2",
+            "unknown-name",
+            Grade.FAIL,
+            "AGENTEXEC_LOG_FORM (did you mean AGENTEXEC_LOG_FORMAT?)",
+        ),
+        ("ZZZ", "hunter2", "unknown-name", Grade.FAIL, "AGENTEXEC_ZZZ"),
+    ],
+)
+def test_a_mistake_is_found_alone(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, check: str, grade: Grade, seen: str
+) -> None:
+    monkeypatch.setenv(f"AGENTEXEC_{name}", value)
+    assert wrong() == {f"settings.{check}": (grade, seen)}
+
+
+def test_a_name_of_the_env_file_counts_too() -> None:
+    Path(".env").write_text("# AGENTEXEC_COMMENT=1\nexport AGENTEXEC_NUM_WORKER=8\nAGENTEXEC_NUM_WORKERS=8\n")
+    grade, seen = wrong()["settings.unknown-name"]
+    assert (grade, seen) == (Grade.FAIL, "AGENTEXEC_NUM_WORKER (did you mean AGENTEXEC_NUM_WORKERS?)")
