@@ -98,8 +98,7 @@ def retries(*, late: float | None = None) -> Checker:
 def recorded_retries(history: History) -> dict[str, Checker]:
     """The checker, for a history with retries whose target promises their pauses."""
     made = promises(history)
-    known = made is not None and made.retry_pauses is not None and made.steady_within is not None
-    if not known or made is None or made.retry_pauses is None:
+    if made is None or made.retry_pauses is None or made.steady_within is None:
         return {}
     return {"retries": retries()} if any(_retries(history, made.retry_pauses)) else {}
 

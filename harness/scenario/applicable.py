@@ -39,14 +39,14 @@ def for_target(scenario: Scenario, target: Target) -> tuple[Scenario, str | None
     """
     if (why := why_left_out(scenario, target)) is not None:
         raise UsageError(f"{scenario.name} {why}. Choose another scenario.")
-    scenario, notes = _with_features(scenario, target)
+    scenario, without = _with_features(scenario, target)
     faults, kept = scenario.faults, _striking(scenario.faults, target)
     if len(kept) == len(faults):
-        return scenario, notes
+        return scenario, without
     left_out = [fault for fault in faults if fault not in kept]
     count = f"{len(left_out)} of {counted(len(faults), 'fault', 'are')}"
     note = f"{count} left out: {scenario.name} {_why(left_out, target)}"
-    return replace(scenario, faults=kept), "; ".join(filter(None, (note, notes)))
+    return replace(scenario, faults=kept), "; ".join(filter(None, (note, without)))
 
 
 def _with_features(scenario: Scenario, target: Target) -> tuple[Scenario, str | None]:
