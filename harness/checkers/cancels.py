@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
+from harness.checkers.overdue import OverdueRun, lost_to_machine
 from harness.checkers.settings import keeps_settings
 from harness.history import History, Operation, OperationType
 from harness.history.faults import injected_faults, kills, leaves_alive, undisturbed_since
 from harness.history.fields import subject_of, task_of
-from harness.history.figures import counted, seconds
-from harness.history.machine import bound_lost_to_machine
+from harness.history.figures import counted
 from harness.history.names import CANCEL
 from harness.history.promises import promises
 from harness.history.records import records
 from harness.history.runs import Run, runs
 from harness.history.statuses import CANCELED, TERMINAL
-
-
-class _LateRun(NamedTuple):
-    """A run that began or went on after its cancel; `since` is when that could have reached it (nanoseconds)."""
-
-    run: Run
-    since: int
-    until: int
-
-    @property
-    def late(self) -> float:
-        """Seconds between the two."""
-        return seconds(max(self.until - self.since, 0))
 
 
 @keeps_settings
@@ -52,16 +38,12 @@ def cancels(within: float | None = None) -> Checker:
         if bound is None:
             return CheckResult(verdict=Verdict.UNKNOWN, summary="the time of a cancel is not known")
         ran = list(_later(history, accepted, bound))
-        late = [one for one in ran if one.late > bound]
-        excuses = [
-            text
-            for one in late
-            if (text := bound_lost_to_machine(history, one.since, one.until, bound=bound)) is not None
-        ]
+        late = [one for one in ran if one.seconds > bound]
+        excuses = lost_to_machine(history, late, bound=bound)
         ignored = list(_ignored(history, accepted))
         examples = [Counterexample(kind="late", task=one.run.task, why=_why(one)) for one in late]
         examples += [Counterexample(kind="ignored", task=task, why=why) for task, why in ignored]
-        longest = max((one.late for one in ran), default=0.0)
+        longest = max((one.seconds for one in ran), default=0.0)
         summary = (
             f"{counted(len(accepted), 'cancel')} accepted, and no run went on for more than {longest:.3f} s"
         )
@@ -107,7 +89,7 @@ def _accepted(history: History) -> Mapping[str, Operation]:
     return found
 
 
-def _later(history: History, accepted: Mapping[str, Operation], bound: float) -> Iterator[_LateRun]:
+def _later(history: History, accepted: Mapping[str, Operation], bound: float) -> Iterator[OverdueRun]:
     """The runs that began or ended after the cancel of their activity.
 
     A fault that kills or stops other workers delays no cancel.
@@ -122,7 +104,7 @@ def _later(history: History, accepted: Mapping[str, Operation], bound: float) ->
             spans = [
                 (one.start, one.until) for one in faults if leaves_alive(one) or run.process in one.workers
             ]
-            yield _LateRun(run, undisturbed_since(spans, answer.time, within=bound), until)
+            yield OverdueRun(run, undisturbed_since(spans, answer.time, within=bound), until)
 
 
 def _until(history: History, run: Run) -> int:
@@ -142,6 +124,6 @@ def _ignored(history: History, accepted: Mapping[str, Operation]) -> Iterator[tu
             yield task_of(record), f"is recorded as {status}, and its cancel was accepted"
 
 
-def _why(one: _LateRun) -> str:
+def _why(one: OverdueRun) -> str:
     what = "began" if one.run.begun.time > one.since else "went on"
-    return f"{what} in {one.run.process} until {one.late:.3f} s after its cancel was accepted"
+    return f"{what} in {one.run.process} until {one.seconds:.3f} s after its cancel was accepted"

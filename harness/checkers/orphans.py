@@ -7,27 +7,20 @@ from typing import NamedTuple
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
+from harness.checkers.overdue import OverdueRun, lost_to_machine
 from harness.checkers.settings import keeps_settings
 from harness.history import History
 from harness.history.faults import injected_faults, kills, leaves_alive, undisturbed_since
-from harness.history.figures import counted, seconds
-from harness.history.machine import bound_lost_to_machine
+from harness.history.figures import counted
 from harness.history.promises import promises
 from harness.history.runs import Run, runs
 
 
 class _Orphan(NamedTuple):
-    """A run that went on after `later` began, and since when it had to end (nanoseconds)."""
+    """A run that went on after `later` began."""
 
-    run: Run
+    overdue: OverdueRun
     later: Run
-    since: int
-    until: int
-
-    @property
-    def over(self) -> float:
-        """How long it went on, in seconds."""
-        return seconds(max(self.until - self.since, 0))
 
 
 @keeps_settings
@@ -48,27 +41,23 @@ def orphans(within: float | None = None) -> Checker:
                 verdict=Verdict.UNKNOWN, summary="the time in which a lost run ends is not known"
             )
         found = list(_orphans(history, bound))
-        late = [one for one in found if one.over > bound]
-        excuses = {
-            id(one): text
-            for one in late
-            if (text := bound_lost_to_machine(history, one.since, one.until, bound=bound)) is not None
-        }
-        longest = max((one.over for one in found), default=0.0)
+        late = [one for one in found if one.overdue.seconds > bound]
+        excuses = lost_to_machine(history, (one.overdue for one in late), bound=bound)
+        longest = max((one.overdue.seconds for one in found), default=0.0)
         lost = counted(len(found), "run")
         summary = f"{lost} lost to a later one and ended at most {longest:.3f} s after it began"
         if late:
             first = late[0]
             summary = f"{len(late)} of {lost} went on for more than {bound:g} s after a later one began; {_why(first)}"
         if excuses:
-            summary += f"; {len(excuses)} of them are not judged: {next(iter(excuses.values()))}"
+            summary += f"; {len(excuses)} of them are not judged: {excuses[0]}"
         return CheckResult(
             verdict=Verdict.of(wrong=len(late) > len(excuses), unsure=bool(late)),
             summary=summary,
             figures={"orphans": len(found), "late": len(late), "longest": longest, "bound": bound},
             counterexamples=explain(
                 history,
-                [Counterexample(kind="orphaned", task=one.run.task, why=_why(one)) for one in late],
+                [Counterexample(kind="orphaned", task=one.overdue.run.task, why=_why(one)) for one in late],
             ),
         )
 
@@ -99,7 +88,7 @@ def _orphans(history: History, bound: float) -> Iterator[_Orphan]:
             if run.ended.time > later.begun.time:
                 spans = faults.get(run.process, ())
                 since = undisturbed_since(spans, later.begun.time, within=bound)
-                yield _Orphan(run, later, since, run.ended.time)
+                yield _Orphan(OverdueRun(run, since, run.ended.time), later)
 
 
 def _follows(later: Run, run: Run) -> bool:
@@ -116,7 +105,8 @@ def _faults_of_workers(history: History) -> Mapping[str, Sequence[tuple[int, int
 
 
 def _why(one: _Orphan) -> str:
+    run = one.overdue.run
     return (
-        f"task {one.run.task} went on in {one.run.process} under fence {one.run.fence} for {one.over:.3f} s after "
+        f"task {run.task} went on in {run.process} under fence {run.fence} for {one.overdue.seconds:.3f} s after "
         f"{one.later.process} began it under fence {one.later.fence}"
     )

@@ -72,13 +72,10 @@ def promised(target: Target, settings: TargetSettings) -> Promises:
     if own is not None:
         found: Promises = own(settings)
         return found
-    return replace(
-        everything(settings),
-        results=False,
-        delays=False,
-        charges=False,
-        keys=False,
-        orphans_end_within=None,
-        cancels_within=None,
-        retry_pauses=None,
-    )
+    shown = replace(everything(settings), results=False, delays=False, charges=False, keys=False)
+    return without_times_of_handlers(shown)
+
+
+def without_times_of_handlers(made: Promises) -> Promises:
+    """The promises without those that depend on the handlers of an application and on its settings."""
+    return replace(made, orphans_end_within=None, cancels_within=None, retry_pauses=None)

@@ -19,7 +19,7 @@ from harness.targets.agentexec_target import AgentexecSession, opened
 from harness.targets.application_reference import ENV_APPLICATION, environment_on
 from harness.targets.applications.message import made_by, wrong_form
 from harness.targets.base import Submission, TargetSettings, TaskSpec
-from harness.targets.promised import everything
+from harness.targets.promised import everything, without_times_of_handlers
 from harness.targets.wrapped_handler import LABEL, TaskLabel
 
 ENV_OWN_QUEUE = "HARNESS_OWN_QUEUE"
@@ -56,15 +56,8 @@ class AgentexecApplication:
         return self.pool.registry.keys()
 
     def promises(self, settings: TargetSettings) -> Promises:
-        """Those of agentexec, without what the application decides: the progress that it reports, and its own SQL."""
-        return replace(
-            everything(settings),
-            progress=False,
-            deadlock_free=False,
-            orphans_end_within=None,
-            cancels_within=None,
-            retry_pauses=None,
-        )
+        """Those of agentexec, without what the application decides: progress, SQL, how long handlers go on."""
+        return without_times_of_handlers(replace(everything(settings), progress=False, deadlock_free=False))
 
     def open(self, endpoints: Endpoints, settings: TargetSettings) -> ApplicationSession:
         """Open a session and create agentexec's schema if it is missing; raises `TargetFailed`."""
