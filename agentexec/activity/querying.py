@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Subquery, func, literal, select, union_all
+import sqlalchemy as sa
 from sqlalchemy.orm import Session, selectinload
 
 from agentexec.activity.schemas import ActivityDetailSchema, ActivityListItemSchema, ActivityListSchema
@@ -24,7 +24,7 @@ PARTS = ((Status.RUNNING,), (Status.QUEUED,), tuple(sorted(TERMINAL)))
 
 StatusFilter = Status | str | Iterable[Status | str] | None
 MetadataFilter = Mapping[str, Any] | None
-Conditions = Iterable[ColumnElement[bool]]
+Conditions = Iterable[sa.ColumnElement[bool]]
 
 
 @with_any_session
@@ -59,8 +59,8 @@ def list_activities(
             # A few queued ones may be older than millions of others, so all of them are read and sorted.
             few = part == (Status.QUEUED,) and count < limit
             found = _found(statuses, conditions, count if few else skip + size, newest=not few)
-            query = _summaries(found, skip=skip, limit=size)
-            items += [ActivityListItemSchema.model_validate(row) for row in session.execute(query)]
+            rows = session.execute(_summaries(found, skip=skip, limit=size))
+            items += map(ActivityListItemSchema.model_validate, rows)
         skip = max(0, skip - count)
     return ActivityListSchema(items=items, total=total, total_is_exact=exact, page=page, page_size=page_size)
 
@@ -74,7 +74,7 @@ def detail(
     Raises ValueError for text that is not a UUID.
     """
     wanted = None if agent_id is None else parse_id(agent_id)
-    query = select(Activity).options(selectinload(Activity.logs))
+    query = sa.select(Activity).options(selectinload(Activity.logs))
     query = query.where(Activity.agent_id == wanted, *_matching(metadata_filter))
     found = session.execute(query.execution_options(populate_existing=True)).scalar_one_or_none()
     return None if found is None else ActivityDetailSchema.model_validate(found)
@@ -83,71 +83,71 @@ def detail(
 @with_any_session
 def count_active(session: Session) -> int:
     """The number of queued and running activities of all queues."""
-    query = select(func.count()).select_from(Activity).where(in_status(PENDING))
-    return int(session.execute(query).scalar_one())
+    return session.scalar(sa.select(sa.func.count()).select_from(Activity).where(in_status(PENDING))) or 0
 
 
-def _matching(metadata_filter: MetadataFilter) -> tuple[ColumnElement[bool], ...]:
+def _matching(metadata_filter: MetadataFilter) -> tuple[sa.ColumnElement[bool], ...]:
     """Conditions for these values in the metadata; a number matches the same number and its text."""
     require_metadata(metadata_filter, "a filter")
     return tuple(_equals(key, value) for key, value in (metadata_filter or {}).items())
 
 
-def _equals(key: str, value: Any) -> ColumnElement[bool]:
+def _equals(key: str, value: Any) -> sa.ColumnElement[bool]:
     element: Any = Activity.metadata_[key]
-    element = element.as_boolean() if isinstance(value, bool) else element.as_string()
-    wanted = value if value is None or isinstance(value, bool) else str(value)
-    equal: ColumnElement[bool] = element == wanted
-    return equal
+    if isinstance(value, bool):
+        return cast(sa.ColumnElement[bool], element.as_boolean() == value)
+    return cast(sa.ColumnElement[bool], element.as_string() == (None if value is None else str(value)))
 
 
 def _statuses(status: StatusFilter) -> frozenset[Status]:
-    if status is None:
-        return frozenset(Status)
+    status = Status if status is None else status
     require(status, (str, Iterable), "status is one status or several", "pass a Status or its name")
     return frozenset({Status(status)} if isinstance(status, str) else map(Status, status))
 
 
 def _count(session: Session, statuses: Iterable[Status], conditions: Conditions, limit: int) -> int:
     """The number of such activities, counted up to `limit`."""
-    found = select(_found(statuses, conditions, limit, newest=False)).limit(limit).subquery()
-    return session.scalar(select(func.count()).select_from(found)) or 0
+    found = sa.select(_found(statuses, conditions, limit, newest=False)).limit(limit).subquery()
+    return session.scalar(sa.select(sa.func.count()).select_from(found)) or 0
 
 
-def _found(statuses: Iterable[Status], conditions: Conditions, limit: int, *, newest: bool) -> Subquery:
+def _found(statuses: Iterable[Status], conditions: Conditions, limit: int, *, newest: bool) -> sa.Subquery:
     """The ids of up to `limit` activities of each status, the newest ones or those that are found fastest.
 
     Each is in the order of an index. Otherwise the planner reads the table or all ids, with a million others in front.
     """
     ids = []
     for status in statuses:
-        query = select(Activity.id).where(*conditions).limit(limit)
+        query = sa.select(Activity.id).where(*conditions).limit(limit)
         if status is not Status.QUEUED:
-            # A range, although of one status: for an equal status, other indexes seem to have the order, too.
-            same = literal(status, Activity.status.type, literal_execute=True)
-            query = query.where(Activity.status.between(same, same))
+            # A range of rows, although of one status: for an equal status, other indexes seem to have the order, too,
+            # and without statistics, a range of the status alone seems to be so few rows that all are sorted.
+            same = sa.literal(status, Activity.status.type, literal_execute=True)
+            first, last = (sa.tuple_(same, UUID(int=end)) for end in (0, 2**128 - 1))
+            rows = sa.tuple_(Activity.status, Activity.id).between(first, last)
+            query = query.where(rows, ~in_status({Status.QUEUED}))  # which is the condition of the index
             query = query.order_by(Activity.status.desc(), Activity.id.desc())
         elif newest:  # of many: without statistics, the planner takes one status for rare
             query = query.where(~in_status(set(Status) - {status})).order_by(Activity.id.desc())
         else:
             query = query.where(in_status({status})).order_by(Activity.queue_name, Activity.id)
         ids.append(query.subquery())
-    return union_all(*map(select, ids)).subquery()
+    return sa.union_all(*map(sa.select, ids)).subquery()
 
 
-def _summaries(found: Subquery, *, skip: int, limit: int) -> Select[Any]:
-    started_at = Activity.created_at.label("started_at")
-    columns = (Activity.id, Activity.agent_id, Activity.agent_type, Activity.status, started_at)
-    at = select(found).order_by(found.c.id.desc()).offset(skip).limit(limit).subquery()
-    page = select(*columns, Activity.metadata_.label("metadata")).join(at, at.c.id == Activity.id).subquery()
+def _summaries(found: sa.Subquery, *, skip: int, limit: int) -> sa.Select[Any]:
+    named = (Activity.created_at.label("started_at"), Activity.metadata_.label("metadata"))
+    columns = (Activity.id, Activity.agent_id, Activity.agent_type, Activity.status, *named)
+    at = sa.select(found).order_by(found.c.id.desc()).offset(skip).limit(limit).subquery()
+    page = sa.select(*columns).join(at, at.c.id == Activity.id).subquery()
     # Outside the page's own query, so that skipped rows cost no access to the log.
     last = (
-        select(ActivityLog)
+        sa.select(ActivityLog)
         .where(ActivityLog.activity_id == page.c.id)
         .order_by(ActivityLog.fence.desc(), ActivityLog.n.desc())
         .limit(1)
     )
-    return select(
+    return sa.select(
         page,
         last.with_only_columns(ActivityLog.message).scalar_subquery().label("latest_log_message"),
         last.with_only_columns(ActivityLog.created_at).scalar_subquery().label("latest_log_timestamp"),

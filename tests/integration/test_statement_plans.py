@@ -222,7 +222,9 @@ def _excess(plan: ExecutedPlan, backlog: int) -> str | None:
 def _forget_statistics(connection: Connection) -> None:
     for table in TABLES:
         connection.execute(text(f"DELETE FROM pg_statistic WHERE starelid = '{table}'::regclass"))
-        connection.execute(text(f"UPDATE pg_class SET reltuples = -1 WHERE relname = '{table}'"))
+        # No page is known as visible to all, either; how many are after a fill depends on the moment of its vacuum.
+        forgotten = f"UPDATE pg_class SET reltuples = -1, relallvisible = 0 WHERE relname = '{table}'"
+        connection.execute(text(forgotten))
     connection.commit()
 
 
