@@ -18,6 +18,7 @@ from harness.checkers.exits import exits
 from harness.checkers.faults_injected import faults_injected
 from harness.checkers.fencing import fencing
 from harness.checkers.keys import keys
+from harness.checkers.lock_order import lock_order
 from harness.checkers.locks import locks
 from harness.checkers.nothing_left import nothing_left
 from harness.checkers.orphans import orphans
@@ -56,6 +57,7 @@ __all__ = [
     "faults_injected",
     "fencing",
     "keys",
+    "lock_order",
     "locks",
     "nothing_left",
     "orphans",

@@ -131,6 +131,7 @@ _QUESTIONS: Mapping[str, _Question] = {
         wanted="that a task whose workers die of it becomes a dead letter",
     ),
     "locks": _field("locks", "lock keys"),
+    "lock_order": _field("lock_order", "that the tasks of a lock key begin in order"),
     "priorities": _field("priorities", "priorities"),
     "progress": _field("progress", "progress entries"),
     "results": _field("results", "the result of the accepted run"),

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
 from harness.checkers.settings import keeps_settings
-from harness.history import History, InjectionKind, OperationType
-from harness.history.faults import injected_faults, kills
+from harness.history import History
+from harness.history.failed_runs import failed_runs, recorded_by_worker
 from harness.history.fields import optional_whole, task_of
 from harness.history.figures import counted
-from harness.history.lost_leases import lease_may_be_lost
 from harness.history.records import Entry, logs, records
-from harness.history.runs import Run, runs
+from harness.history.runs import Run
 from harness.history.statuses import CANCELED, FIRST
 
 _FAILURES = "failures"
@@ -33,7 +31,7 @@ def charges() -> Checker:
     """
 
     def check(history: History) -> CheckResult:
-        failed = _failed(history)
+        failed = failed_runs(history)
         found = {name: count for name, count in _counts(history).items() if name in logs(history)}
         if not found:
             return CheckResult(verdict=Verdict.UNKNOWN, summary="no record counts failures")
@@ -41,7 +39,7 @@ def charges() -> Checker:
         for name, count in found.items():
             rows = logs(history)[name]
             again = [run for run in failed.get(name, ()) if _has(run.run, rows, FIRST, CANCELED)]
-            own = sum(1 for run in again if _has(run.run, rows, FIRST) and _by_its_worker(history, run))
+            own = sum(1 for run in again if _has(run.run, rows, FIRST) and recorded_by_worker(history, run))
             certain += own
             if not own <= count <= len(again):
                 expected = str(own) if own == len(again) else f"{own} to {len(again)}"
@@ -76,37 +74,6 @@ def _counts(history: History) -> Mapping[str, int]:
     return {name: count for name, count in found.items() if count is not None}
 
 
-class _FailedRun(NamedTuple):
-    """A run that failed, and until when that was recorded at the latest: then the next run of its activity began."""
-
-    run: Run
-    recorded: int
-
-
-def _failed(history: History) -> Mapping[str, Sequence[_FailedRun]]:
-    found: dict[str, list[_FailedRun]] = {}
-    next_began: dict[str, int] = {}
-    for run in reversed(runs(history)):
-        if run.ended is not None and run.ended.type is OperationType.FAIL:
-            recorded = next_began.get(run.subject, history.operations[-1].time)
-            found.setdefault(run.subject, []).append(_FailedRun(run, recorded))
-        next_began[run.subject] = run.begun.time
-    return found
-
-
 def _has(run: Run, log: Sequence[Entry], *statuses: str) -> bool:
     """Whether the log has one of the statuses under the fence of the run."""
     return any(row.fence == run.fence and row.status in statuses for row in log)
-
-
-def _by_its_worker(history: History, failed: _FailedRun) -> bool:
-    """Whether the worker of a failed run certainly recorded its end itself."""
-    run, recorded = failed
-    stopped = any(
-        fault.kind is InjectionKind.STOP and run.process in fault.workers and fault.start <= recorded
-        for fault in injected_faults(history)
-    )
-    killed = kills(history).get(run.process)
-    if stopped or (killed is not None and killed.start <= recorded):
-        return False
-    return not lease_may_be_lost(history, run, recorded)

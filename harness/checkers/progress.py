@@ -8,9 +8,11 @@ from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
 from harness.checkers.settings import keeps_settings
 from harness.history import History
+from harness.history.failed_runs import failed_runs, recorded_by_worker
 from harness.history.fields import subject_of, whole
 from harness.history.figures import counted
 from harness.history.records import Entry, completions, logs, tasks
+from harness.history.statuses import COMPLETE, ERROR, FIRST
 
 Key = tuple[str, int]
 """An activity and the fence of one attempt of it."""
@@ -22,9 +24,10 @@ def progress(*, minimum: int = 1) -> Checker:
 
     Claims, for each attempt (activity, fence) in the store's own log: percentages are between 0 and 100 and never
     fall. If handlers recorded their reports, the log has them in the order in which they were made, from the first
-    on, none skipped and none added; for an attempt that completed it has all of them. (`transitions` claims that n
-    counts from 0 without a gap.) UNKNOWN if fewer than `minimum` attempts have a percentage. Does not claim that the
-    reports of a handler are correct.
+    on, none skipped and none added. It has all of them for an attempt that completed, and for one whose handler
+    failed and whose worker recorded that itself, because no fault struck it or may have cost it the lease.
+    (`transitions` claims that n counts from 0 without a gap.) UNKNOWN if fewer than `minimum` attempts have a
+    percentage. Does not claim that the reports of a handler are correct.
     """
 
     def check(history: History) -> CheckResult:
@@ -37,7 +40,7 @@ def progress(*, minimum: int = 1) -> Checker:
             Counterexample(
                 kind=kind, task=known[key[0]], why=why, more={"fence": key[1], "log": logged.get(key, [])}
             )
-            for key, kind, why in _breaches(logged, reported, completions(history))
+            for key, kind, why in _breaches(logged, reported, _ended(history))
         ]
         entries = sum(map(len, logged.values()))
         attempts = counted(len(logged), "attempt")
@@ -84,10 +87,21 @@ def _reported(history: History) -> Mapping[Key, list[int]]:
     return found
 
 
+def _ended(history: History) -> Mapping[Key, str]:
+    """By attempt that its own worker recorded as ended, how it ended."""
+    found = {(name, fence): COMPLETE for name, fences in completions(history).items() for fence in fences}
+    for name, failed in failed_runs(history).items():
+        rows = {(row.fence, row.status) for row in logs(history).get(name, ())}
+        for one in failed:
+            fence = one.run.fence
+            ended = {(fence, FIRST), (fence, ERROR)} & rows
+            if fence is not None and ended and recorded_by_worker(history, one):
+                found[name, fence] = "failed"
+    return found
+
+
 def _breaches(
-    logged: Mapping[Key, Sequence[Entry]],
-    reported: Mapping[Key, list[int]],
-    completed: Mapping[str, frozenset[int]],
+    logged: Mapping[Key, Sequence[Entry]], reported: Mapping[Key, list[int]], ended: Mapping[Key, str]
 ) -> Iterator[tuple[Key, str, str]]:
     for key, entries in logged.items():
         highest = 0
@@ -101,13 +115,13 @@ def _breaches(
     # Handlers that record their reports record all of them: entries of an attempt without any report are invented.
     for key in {**reported, **logged} if reported else ():
         made = reported.get(key, [])
-        kept, complete = _of_handler(logged.get(key, ())), key[1] in completed.get(key[0], ())
+        kept = _of_handler(logged.get(key, ()))
         if kept == made:
             continue
         if kept != made[: len(kept)]:
             yield key, "garbled", f"the log under fence {key[1]} has {kept} of the reports {made}"
-        elif complete:
-            yield key, "missing", f"complete under fence {key[1]} with {kept} of the reports {made}"
+        elif key in ended:
+            yield key, "missing", f"{ended[key]} under fence {key[1]} with {kept} of the reports {made}"
 
 
 def _of_handler(entries: Sequence[Entry]) -> list[int]:

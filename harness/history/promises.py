@@ -112,7 +112,8 @@ class Promises:
     fences: each run has a fencing token, which rises from run to run of a task.
     log: the store has a log of each task's transitions. records: the store has each task's last status.
     queue: the queue reports how many tasks it holds.
-    locks, priorities, progress: the system has this feature.
+    locks, priorities, progress: the system has this feature. lock_order: the tasks of one lock key begin in the order
+    in which they were submitted.
     results: a caller reads what the accepted run returned. delays: a delayed task does not begin early. charges: the
     record counts the failures of handlers, and nothing else. keys: submissions with one idempotency key are one task.
     deadlock_free: no two of its statements wait for each other in the database.
@@ -136,6 +137,7 @@ class Promises:
     records: bool = False
     queue: bool = False
     locks: bool = False
+    lock_order: bool = False
     priorities: bool = False
     progress: bool = False
     results: bool = False

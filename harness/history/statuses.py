@@ -17,5 +17,6 @@ FIRST = "queued"
 RUNNING = "running"
 COMPLETE = "complete"
 CANCELED = "canceled"
+ERROR = "error"
 TERMINAL = frozenset(status for status, following in LEGAL.items() if not following)
 """Statuses that nothing may follow."""

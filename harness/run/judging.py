@@ -19,6 +19,7 @@ from harness.checkers.evictions import recorded_evictions
 from harness.checkers.evidence import unreadable
 from harness.checkers.invariants import recorded_invariants
 from harness.checkers.keys import recorded_keys
+from harness.checkers.lock_order import recorded_lock_order
 from harness.checkers.orphans import recorded_orphans
 from harness.checkers.protocol import protocol
 from harness.checkers.results import recorded_results
@@ -178,6 +179,7 @@ _OF_WHAT_IS_RECORDED: tuple[Callable[[History], Mapping[str, Checker]], ...] = (
     recorded_delays,
     recorded_charges,
     recorded_keys,
+    recorded_lock_order,
     recorded_orphans,
     recorded_cancels,
     recorded_retries,

@@ -86,10 +86,12 @@ class SimulatedProducer:
             lock=task.lock,
         ).model_dump(mode="json")
         payload = encode_payload(name, context)
-        later = {"delay": task.delay} if task.delay else {}
+        lock = None if task.late_lock else task.lock
+        options: dict[str, object] = {"delay": task.delay or None, "lock": lock}
+        given = {name: value for name, value in options.items() if value is not None}
         for pause in AGAIN_AFTER:
             self._submissions.attempted(task.number)
-            recorder.record("client", OperationType.INVOKE, "enqueue", task=task.number, **later)
+            recorder.record("client", OperationType.INVOKE, "enqueue", task=task.number, **given)
             activity = NewActivity(
                 id=runtime.new_id(),
                 queue_name=self._queue.name,
@@ -98,7 +100,7 @@ class SimulatedProducer:
                 priority=task.level,
                 message="Waiting to start.",
                 idempotency_key=f"task {task.number}",
-                lock_key=None if task.late_lock else task.lock,
+                lock_key=lock,
                 delay=task.delay,
             )
             recorder.names[activity.id] = task.number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from harness.history.promises import Loss, Promises, RetryPauses, SigtermPromise
 from harness.targets.base import Target, TargetSettings
@@ -51,6 +52,7 @@ def everything(settings: TargetSettings) -> Promises:
         records=True,
         queue=True,
         locks=True,
+        lock_order=True,
         priorities=True,
         progress=True,
         results=True,
@@ -65,15 +67,15 @@ def everything(settings: TargetSettings) -> Promises:
 def promised(target: Target, settings: TargetSettings) -> Promises:
     """The promises of a target; one without a method `promises` promises `everything` that each history can show.
 
-    That is not what handlers return, when delayed tasks and retries begin, when a handler ends that lost its task, and
-    how failures are counted: its session need not give evidence of these.
+    That is not what handlers return, when delayed tasks and retries begin, in which order the tasks of a lock key do,
+    when a handler ends that lost its task, and how failures are counted: its session need not give evidence of these.
     """
     own = getattr(target, "promises", None)
     if own is not None:
         found: Promises = own(settings)
         return found
-    shown = replace(everything(settings), results=False, delays=False, charges=False, keys=False)
-    return without_times_of_handlers(shown)
+    unshown: dict[str, Any] = dict.fromkeys(("results", "delays", "charges", "keys", "lock_order"), False)
+    return without_times_of_handlers(replace(everything(settings), **unshown))
 
 
 def without_times_of_handlers(made: Promises) -> Promises:

@@ -46,7 +46,8 @@ class HistoryBuilder:
 
     def enqueued(self, *tasks: int, outcome: OperationType | None = OK) -> Self:
         for task in tasks:
-            self.op("client", INVOKE, "enqueue", task=task)
+            more = {"lock": self.locks[task]} if task in self.locks else {}
+            self.op("client", INVOKE, "enqueue", task=task, **more)
             if outcome is OK:
                 self.op("client", OK, "enqueue", task=task, activity=f"a{task}")
             elif outcome is not None:
@@ -71,7 +72,7 @@ class HistoryBuilder:
         )
 
     def locked(self, key: str, *tasks: int) -> Self:
-        """From here on these tasks run under this lock key."""
+        """From here on these tasks are submitted and run under this lock key."""
         self.locks |= dict.fromkeys(tasks, key)
         return self
 

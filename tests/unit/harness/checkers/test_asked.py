@@ -138,7 +138,7 @@ def test_a_target_without_promises_need_not_show_what_older_sessions_do_not(tmp_
     settings = TargetSettings(queue="q", folder=tmp_path, history=tmp_path, gate_address="g")
     made = promised(cast("Target", object()), settings)
     every = everything(settings)
-    shown: dict[str, Any] = dict.fromkeys(("results", "delays", "charges", "keys"), False)
+    shown: dict[str, Any] = dict.fromkeys(("results", "delays", "charges", "keys", "lock_order"), False)
     shown |= dict.fromkeys(("orphans_end_within", "cancels_within", "retry_pauses"))
     assert made == replace(every, **shown)
     assert all(getattr(every, name) for name in shown)

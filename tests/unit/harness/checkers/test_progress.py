@@ -4,7 +4,7 @@ import pytest
 
 from harness.checkers import progress
 from harness.checkers.base import Verdict
-from tests.support.histories import HistoryBuilder
+from tests.support.histories import FAIL, HistoryBuilder
 
 
 def test_percentages_that_rise_to_the_end_are_valid() -> None:
@@ -93,3 +93,28 @@ def test_a_completed_attempt_without_any_percentage_shows_an_empty_log() -> None
     )
     (found,) = progress()(builder.history).counterexamples
     assert (found["kind"], found["task"], found["fence"], found["log"]) == ("missing", 1, 1, [])
+
+
+def failed(status: str = "queued") -> HistoryBuilder:
+    """An attempt that reported twice and failed, of which the log has one report and the end."""
+    builder = HistoryBuilder().began(1, by=12).reported(1, 20, 40).ended(1, by=12, outcome=FAIL)
+    return builder.logged(1, ("running", 1, 1, 20), (status, 1, 2))
+
+
+@pytest.mark.parametrize("status", ["queued", "error"])
+def test_a_failed_attempt_lost_no_report(status: str) -> None:
+    (found,) = progress()(failed(status).history).counterexamples
+    assert (found["kind"], found["why"]) == (
+        "missing",
+        "failed under fence 1 with [20] of the reports [20, 40]",
+    )
+
+
+def test_the_end_of_a_failed_attempt_may_be_recorded_by_others() -> None:
+    """After the death of its worker, or the loss of its lease, the log has what the worker recorded before."""
+    assert progress()(failed().killed(12).history).verdict is Verdict.VALID
+    assert (
+        progress()(failed().injected("pause-worker", pids=[12], seconds=8.0).history).verdict is Verdict.VALID
+    )
+    assert progress()(failed("canceled").history).verdict is Verdict.VALID
+    assert progress()(failed("running").history).verdict is Verdict.VALID
