@@ -42,7 +42,11 @@ def add_simulate(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--jobs", type=positive, metavar="N", help="with --seeds: processes (default: one per processor)"
     )
-    parser.add_argument("--explain", action="store_true", help="print a run as a readable timeline")
+    parser.add_argument(
+        "--explain",
+        action="store_true",
+        help="print a run as a readable timeline, and the nearest run that passes",
+    )
     parser.add_argument("--no-shrink", action="store_true", help="do not shrink failing schedules")
     parser.add_argument(
         "--report",
@@ -131,6 +135,7 @@ def _write(path: Path, text: str) -> None:
 def _one(options: Namespace) -> int:
     from harness.report import write_reports
     from harness.simulation.explain import timeline
+    from harness.simulation.neighbor import nearest_passing
     from harness.simulation.picture import as_run
     from harness.simulation.simulation import simulate
 
@@ -142,6 +147,8 @@ def _one(options: Namespace) -> int:
         print(f"report:  {written.html}")
     if options.explain:
         print(timeline(outcome))
+        if outcome.findings and (neighbor := nearest_passing(outcome)) is not None:
+            print(neighbor.text)
     else:
         for finding in outcome.findings:
             print(f"{finding.checker}: {finding.summary}")

@@ -25,20 +25,28 @@ _ENQUEUE = {
 }
 
 
-def timeline(outcome: SimulationResult) -> str:
-    """The run in order of virtual time. It must have been simulated with `trace=True`."""
-    events = sorted([*_of_history(outcome), *outcome.trace], key=lambda event: event[0])
+Event = tuple[int, str, str]
+"""The virtual time of an event in nanoseconds, the process, and what happened."""
+
+
+def events(outcome: SimulationResult) -> list[Event]:
+    """The events of a run in order of virtual time. It must have been simulated with `trace=True`."""
+    found = sorted([*_of_history(outcome), *outcome.trace], key=lambda event: event[0])
     names = {worker_name(int(text.split()[-1])): who for _, who, text in outcome.trace if _is_start(text)}
-    events = [(at, names.get(who, who), text) for at, who, text in events]
-    plan = outcome.plan
+    return [(at, names.get(who, who), text) for at, who, text in found]
+
+
+def timeline(outcome: SimulationResult) -> str:
+    """The `events` of a run as lines, after its plan and before its findings."""
+    happened, plan = events(outcome), outcome.plan
     head = (
         f"seed {plan.seed}: {counted(plan.pools, 'pool')} of {counted(plan.workers, 'worker')}, "
         f"{counted(len(plan.tasks), 'task')}, "
         f"{counted(len(plan.faults), 'fault')}, {outcome.injected} of them injected; "
         f"{outcome.seconds:.1f} virtual seconds"
     )
-    width = max((len(who) for _, who, _ in events), default=0)
-    lines = [f"{seconds(at):9.4f}  {who:<{width}}  {text}" for at, who, text in events]
+    width = max((len(who) for _, who, _ in happened), default=0)
+    lines = [f"{seconds(at):9.4f}  {who:<{width}}  {text}" for at, who, text in happened]
     found = [f"FOUND by {finding.checker}: {finding.summary}" for finding in outcome.findings]
     return "\n".join([head, "", *lines, "", *(found or ["no findings"])])
 
@@ -47,7 +55,7 @@ def _is_start(text: str) -> bool:
     return text.startswith("starts as pid ")
 
 
-def _of_history(outcome: SimulationResult) -> Iterator[tuple[int, str, str]]:
+def _of_history(outcome: SimulationResult) -> Iterator[Event]:
     for op in outcome.history:
         if op.f == "run":
             attempt = f"attempt {op.value['attempt']} under {op.value['fence']}"
@@ -58,7 +66,7 @@ def _of_history(outcome: SimulationResult) -> Iterator[tuple[int, str, str]]:
             yield from _transition(op)
 
 
-def _transition(op: Operation) -> Iterator[tuple[int, str, str]]:
+def _transition(op: Operation) -> Iterator[Event]:
     value = op.value
     at = round((float(value["at"]) - EPOCH) * NANOSECONDS)
     row = f"{value['status']} ({value['fence']}, {value['n']})"

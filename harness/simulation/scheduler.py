@@ -7,9 +7,9 @@ orders have no influence.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
+from random import Random
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
@@ -22,7 +22,7 @@ FOREVER = 10**15
 class Process:
     """A simulated operating-system process with its threads; it can be killed and stalled."""
 
-    def __init__(self, name: str, pid: int, rng: random.Random, host: int) -> None:
+    def __init__(self, name: str, pid: int, rng: Random, host: int) -> None:
         self.name = name
         self.pid = pid
         self.host = host
@@ -56,7 +56,8 @@ class Scheduler:
     def __init__(self, seed: int) -> None:
         self.now = 0  # virtual nanoseconds since the beginning
         self._seed = seed
-        self._rng = _rng(seed, "world")
+        self._rngs: list[Random] = []
+        self._rng = self._new_rng("world")
         self.process: Process | None = None  # whose code runs now; None for code outside of all processes
         # Exceptions that no thread caught.
         self.escaped: list[tuple[Process | None, BaseException]] = []
@@ -69,10 +70,22 @@ class Scheduler:
     def new_process(self, name: str, host: int) -> Process:
         """Create a process on a host, without threads."""
         self._pids += 1
-        return Process(name, self._pids, _rng(self._seed, f"{name} {self._pids}"), host)
+        return Process(name, self._pids, self._new_rng(f"{name} {self._pids}"), host)
+
+    def divert(self, when: int, seed: int) -> None:
+        """From this virtual time on, all draws are others, as of another seed. Until then, nothing changes."""
+
+        def reseed() -> None:
+            self._seed = seed
+            for number, rng in enumerate(self._rngs):
+                rng.seed(f"{seed} {number}")
+
+        heappush(
+            self._heap, (when, -1.0, 0, None, reseed)
+        )  # before all others of this time, and without a draw
 
     @property
-    def random(self) -> random.Random:
+    def random(self) -> Random:
         """The random numbers of the process whose code runs."""
         return self._rng if self.process is None else self.process.rng
 
@@ -208,13 +221,14 @@ class Scheduler:
             wakeup.fired = True
             wakeup.thread.switch()
 
+    def _new_rng(self, owner: str) -> Random:
+        rng = Random(f"{self._seed} {owner}")  # noqa: S311 - repeatable, not secret
+        self._rngs.append(rng)
+        return rng
+
     def _unwind(self, process: Process) -> None:
         before, self.process = self.process, process
         for thread in list(process.threads):
             if thread is not getcurrent():
                 thread.throw(GreenletExit)
         self.process = before
-
-
-def _rng(seed: int, owner: str) -> random.Random:
-    return random.Random(f"{seed} {owner}")  # noqa: S311 - repeatable, not secret

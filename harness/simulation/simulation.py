@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from agentexec.core import runtime
 from harness.checkers import (
@@ -94,15 +94,27 @@ class SimulationResult:
         )
 
 
-def simulate(what: Plan | int, *, trace: bool = False) -> SimulationResult:
+class Diversion(NamedTuple):
+    """A virtual time in nanoseconds from which on a run draws the random numbers of another seed."""
+
+    at: int
+    seed: int
+
+
+def simulate(
+    what: Plan | int, *, trace: bool = False, diversion: Diversion | None = None
+) -> SimulationResult:
     """Run a plan, or the plan of a seed, to its end and judge it.
 
     It runs in the calling thread, without real waiting; only one may run at a time. With `trace` the result has a
     readable line for every event.
     """
     plan = plan_of(what) if isinstance(what, int) else what
+    scheduler = Scheduler(plan.seed)
+    if diversion is not None:
+        scheduler.divert(*diversion)
     with _quiet():
-        return _Simulation(plan, trace).execute()
+        return _Simulation(plan, scheduler, trace).execute()
 
 
 def checkers_of(plan: Plan) -> dict[str, Checker]:
@@ -131,12 +143,13 @@ def checkers_of(plan: Plan) -> dict[str, Checker]:
 
 
 class _Simulation:
-    def __init__(self, plan: Plan, trace: bool) -> None:
+    def __init__(self, plan: Plan, scheduler: Scheduler, trace: bool) -> None:
         self._plan = plan
+        self._scheduler = scheduler
         self._trace = trace
 
     def execute(self) -> SimulationResult:
-        virtual = VirtualRuntime(Scheduler(self._plan.seed))
+        virtual = VirtualRuntime(self._scheduler)
         with runtime.use(virtual):
             system = SimulatedSystem(SimulationContext(self._plan, virtual))
             if self._trace:
