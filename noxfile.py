@@ -305,12 +305,13 @@ def peers_quick(session: nox.Session) -> None:
 
 @nox.session
 def nightly(session: nox.Session) -> None:
-    """100,000 simulated runs, then property tests with the profile `nightly`; `-- ARGS` go to pytest."""
+    """100,000 simulated runs, all pairs of faults of six lives, then property tests with the profile `nightly`."""
     prepare_for_tests(session)
     command = ["python", "-m", "pytest", *IN_PARALLEL, "-m", "not containers", "--timeout=7200"]
     where = ["tests/properties", "tests/unit"]
     report = "--junitxml=reports/nightly.xml"
     session.run("harness", "simulate", "--seeds", "100000", env=repeated_by("simulate"))
+    session.run("harness", "simulate", "--bounded", env=repeated_by("simulate"))
     session.run(*command, report, *where, *session.posargs, env={"HYPOTHESIS_PROFILE": "nightly"})
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.cli.called import called_as
+from harness.cli.simulate_bounded import MOST_FAULTS, bounded
+from harness.cli.written import write_text
 from harness.command_line import filled_path, positive
 from harness.errors import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, UsageError
 from harness.history import History
@@ -36,11 +38,26 @@ def add_simulate(parser: ArgumentParser) -> None:
     what.add_argument(
         "--replay", type=filled_path, metavar="FILE", help="run a schedule that was written to a file"
     )
+    what.add_argument(
+        "--bounded",
+        nargs="*",
+        metavar="LIFE",
+        help="every fault at every call of six lives of a task, alone and in pairs (default: all six)",
+    )
+    parser.add_argument(
+        "--faults",
+        type=positive,
+        metavar="N",
+        help=f"with --bounded: at most so many (default {MOST_FAULTS})",
+    )
     parser.add_argument(
         "--first", type=int, metavar="S", help="with --seeds: the first (default: random, and printed)"
     )
     parser.add_argument(
-        "--jobs", type=positive, metavar="N", help="with --seeds: processes (default: one per processor)"
+        "--jobs",
+        type=positive,
+        metavar="N",
+        help="with --seeds or --bounded: processes (default: one per processor)",
     )
     parser.add_argument(
         "--explain",
@@ -78,9 +95,14 @@ def simulate_command(options: Namespace) -> int:
     require_reference("The simulation")
     if find_spec("greenlet") is None:
         raise UsageError("The simulation needs the package greenlet. Install agentexec-harness[simulation].")
+    if options.bounded is not None:
+        _refuse(options, "--seeds", "first")
+        return bounded(options)
     if options.seed is None and options.replay is None:
+        _refuse(options, "--bounded", "faults")
         return _campaign(options)
-    _refuse(options, "first", "jobs")
+    _refuse(options, "--seeds", "first", "jobs")
+    _refuse(options, "--bounded", "faults")
     return _one(options)
 
 
@@ -116,20 +138,10 @@ def _campaign(options: Namespace) -> int:
 
 def _write_campaign(campaign: Campaign, folder: Path) -> Path:
     """Write the counts of a campaign and the table of named events, also as Markdown, whose path it returns."""
-    _write(folder / "campaign.json", json.dumps(campaign.to_json(), indent=1) + "\n")
+    write_text(folder / "campaign.json", json.dumps(campaign.to_json(), indent=1) + "\n")
     path = folder / "campaign.md"
-    _write(path, campaign.reach.text())
+    write_text(path, campaign.reach.text())
     return path
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, "utf-8")
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be written: {error.strerror}. Choose another --report folder."
-        ) from None
 
 
 def _one(options: Namespace) -> int:
@@ -197,7 +209,7 @@ def _keep(outcome: SimulationResult, options: Namespace, progress: Progress) -> 
     path: Path = options.report / f"seed-{outcome.plan.seed}.json"
     # The key of the stored plans is `judge`.
     found = [{"judge": finding.checker, "summary": finding.summary} for finding in small.findings]
-    _write(path, json.dumps(small.plan.to_json() | {"found": found}, indent=1) + "\n")
+    write_text(path, json.dumps(small.plan.to_json() | {"found": found}, indent=1) + "\n")
     progress.step(
         f"seed {outcome.plan.seed}: {len(small.plan.faults)} of {counted(len(outcome.plan.faults), 'fault')} and "
         f"{len(small.plan.tasks)} of {counted(len(outcome.plan.tasks), 'task')} are enough for "
@@ -222,7 +234,7 @@ def _write_history(outcome: SimulationResult, path: Path) -> None:
         ) from None
 
 
-def _refuse(options: Namespace, *names: str) -> None:
+def _refuse(options: Namespace, owner: str, *names: str) -> None:
     for name in names:
         if getattr(options, name) is not None:
-            raise UsageError(f"--{name} is for --seeds. Leave it out for one run.")
+            raise UsageError(f"--{name} is for {owner}. Leave it out.")

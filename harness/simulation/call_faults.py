@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from harness.simulation.runtime import VirtualRuntime
 from harness.simulation.scheduler import Process
@@ -54,11 +55,28 @@ class _Countdown:
     calls_left: int
 
 
+class CallPoint(NamedTuple):
+    """One side of a call, at `at` virtual nanoseconds: before its request, or after the server's work.
+
+    `calls` are the names of what the server did; the request has none.
+    """
+
+    at: int
+    process: Process
+    after: bool
+    calls: Sequence[str]
+
+
 @dataclass(slots=True)
 class CallFaults:
-    """The pending faults of all processes, and what those that struck have reached."""
+    """The pending faults of all processes, those at points of the run, and what those that struck have reached.
+
+    `points` are all sides of calls so far. A fault at a point returns what its process meets, None for nothing.
+    """
 
     pending: dict[Process, list[_Countdown]] = field(default_factory=dict)
+    points: list[CallPoint] = field(default_factory=list)
+    at_points: dict[int, Callable[[CallPoint], PendingFault | None]] = field(default_factory=dict)
     reached: set[str] = field(default_factory=set)  # names of events: which fault struck at which call
 
     def add(self, process: Process, fault: PendingFault) -> None:
@@ -72,8 +90,15 @@ class CallFaults:
         self.pending[process] = left
         return still_there
 
-    def take(self, process: Process, *, after: bool, calls: Sequence[str] = ()) -> PendingFault | None:
+    def take(
+        self, now: int, process: Process, *, after: bool, calls: Sequence[str] = ()
+    ) -> PendingFault | None:
         """Remove and return the fault that strikes at this side of a call, if there is one; `calls` are its names."""
+        point = CallPoint(now, process, after, calls)
+        at_point = self.at_points.get(len(self.points))
+        self.points.append(point)
+        if at_point is not None:
+            return at_point(point)
         for pending in self.pending.get(process, ()):
             if pending.fault.after == after:
                 if pending.calls_left:
@@ -104,7 +129,7 @@ class Network:
         The sender of a late request has stopped waiting by then. Raises `LostCall` if the request is lost.
         """
         self._travel()
-        fault = self._faults.take(self._process, after=False)
+        fault = self._faults.take(self._runtime.scheduler.now, self._process, after=False)
         if fault is None:
             return None
         if fault.kind is CallFault.LATE_REQUEST:
@@ -116,7 +141,7 @@ class Network:
 
     def reply(self, *calls: str) -> None:
         """Deliver the reply to a call of these names; raises `LostCall` if it is lost."""
-        fault = self._faults.take(self._process, after=True, calls=calls)
+        fault = self._faults.take(self._runtime.scheduler.now, self._process, after=True, calls=calls)
         if fault is not None:
             if fault.kind not in (CallFault.KILL, CallFault.STALL):
                 raise LostCall

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import selectors
-import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import IO, cast
+from typing import cast
 
 from harness.errors import HarnessError
 from harness.history.figures import counted
+from harness.simulation.jobs import ENDED_EARLY, lines_of_jobs
 from harness.simulation.reach import Reach
 from harness.simulation.simulation import simulate
 
@@ -76,10 +76,10 @@ def run_campaign(
     """Simulate `count` seeds from `first` on in `jobs` processes; ends early after `stop_after` failing seeds."""
     began = time.monotonic()
     campaign = Campaign()
-    processes = [_start(first + job, first + count, jobs) for job in range(min(jobs, count))]
     logged = began
-    try:
-        for line in _lines([process.stdout for process in processes if process.stdout]):
+    every = [map(str, (first + job, first + count, jobs)) for job in range(min(jobs, count))]
+    with closing(lines_of_jobs(__name__, every)) as lines:
+        for line in lines:
             if "seed" in line:
                 seed, found = int(str(line["seed"])), line["found"]
                 campaign.failing[seed] = [str(one) for one in found] if isinstance(found, list) else []
@@ -93,15 +93,7 @@ def run_campaign(
                 log(f"{campaign.runs} of {counted(count, 'run')}, {len(campaign.failing)} with findings")
         else:
             if campaign.runs < count:
-                raise HarnessError(
-                    "A process of the simulation ended early; run it with --jobs 1 to see why."
-                )
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-            if process.stdout:
-                process.stdout.close()
+                raise HarnessError(ENDED_EARLY)
     campaign.seconds = time.monotonic() - began
     return campaign
 
@@ -127,30 +119,6 @@ def work(first: int, end: int, step: int) -> None:
             reached.clear()
             runs = tasks = injected = 0
             fewest = None
-
-
-def _start(first: int, end: int, step: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "harness.simulation.campaign", str(first), str(end), str(step)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)}  # noqa: PTH109 - a string
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment)
-
-
-def _lines(streams: Sequence[IO[bytes]]) -> Iterator[dict[str, object]]:
-    """The lines of all jobs in the order of their arrival."""
-    with selectors.DefaultSelector() as selector:
-        rest = dict.fromkeys(streams, b"")
-        for stream in streams:
-            selector.register(stream, selectors.EVENT_READ)
-        while rest:
-            for key, _ in selector.select():
-                stream = next(one for one in rest if one is key.fileobj)
-                chunk = os.read(stream.fileno(), 65_536)
-                if not chunk:
-                    selector.unregister(stream)
-                    del rest[stream]
-                    continue
-                *lines, rest[stream] = (rest[stream] + chunk).split(b"\n")
-                yield from map(json.loads, lines)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from harness.history import InjectionKind, OperationType
 from harness.history.figures import NANOSECONDS
 from harness.history.injection import INJECT
 from harness.history.names import NEMESIS
-from harness.simulation.call_faults import CallFault, PendingFault
+from harness.simulation.call_faults import CallFault, CallPoint, PendingFault
 from harness.simulation.plan import LONGEST, FaultKind, SimulatedFault
 from harness.simulation.pool import SimulatedPool
 from harness.simulation.scheduler import Process
@@ -79,16 +79,35 @@ class SimulatedNemesis:
         self._given_up = round((self._context.plan.last_moment + GIVEN_UP_AFTER) * NANOSECONDS)
 
     def schedule(self) -> None:
-        """Schedule every fault at its time."""
-        for number, fault in enumerate(self._context.plan.faults, start=1):
+        """Schedule every fault at its time, or at its point."""
+        context = self._context
+        for number, fault in enumerate(context.plan.faults, start=1):
             when = round(fault.at * NANOSECONDS)
+            if fault.point is not None:
+                context.call_faults.at_points[fault.point] = self._at_point(number, fault)
+                if fault.kind is FaultKind.REDIS_FAILS_OVER:
+                    self._scheduler.at(when, None, partial(context.redis.save, number))
+                continue
             if fault.kind is FaultKind.REDIS_FAILS_OVER:
                 self._scheduler.at(
                     max(0, when - round(fault.seconds * NANOSECONDS)),
                     None,
-                    partial(self._context.redis.save, number),
+                    partial(context.redis.save, number),
                 )
             self._scheduler.at(when, None, self._injecting(number, fault))
+
+    def _at_point(self, number: int, fault: SimulatedFault) -> Callable[[CallPoint], PendingFault | None]:
+        def strike(point: CallPoint) -> PendingFault | None:
+            kind = _CALL_FAULTS.get(fault.kind)
+            if kind is None:
+                self._inject(number, fault)
+                return None
+            self._struck(number, fault, point.process)
+            return PendingFault(
+                kind=kind, after=point.after, skip=0, seconds=fault.seconds, strike=lambda: None
+            )
+
+        return strike
 
     def _injecting(self, number: int, fault: SimulatedFault) -> Callable[[], None]:
         return lambda: self._inject(number, fault)
@@ -146,30 +165,33 @@ class SimulatedNemesis:
             self._try_again(number, fault)
             return
 
-        def strike() -> None:
-            struck = [process] if kind is CallFault.KILL else []
-            if fault.kind is FaultKind.FREEZE_HOST:
-                struck = [
-                    one for one in self._context.runtime.processes if one.alive and one.host == FROZEN_HOST
-                ]
-                self._scheduler.freeze(struck)
-            self._record(number, fault, processes=struck, at=process.name)
-            if fault.kind is FaultKind.KILL_PRODUCER:
-                self._later(self._system.replace_producer)
-            if fault.kind is FaultKind.KILL_PARENT:
-                self._later(self._replace_pools)
-
         def give_up() -> None:
             if call_faults.withdraw(process, pending):
                 self._try_again(number, replace(fault, skip=0))
 
         call_faults, kind = self._context.call_faults, _CALL_FAULTS[fault.kind]
         pending = PendingFault(
-            kind=kind, after=fault.after, skip=fault.skip, seconds=fault.seconds, strike=strike
+            kind=kind,
+            after=fault.after,
+            skip=fault.skip,
+            seconds=fault.seconds,
+            strike=lambda: self._struck(number, fault, process),
         )
         call_faults.add(process, pending)
         process.at_exit.append(lambda _: give_up())  # the victim may end for another reason first
         self._scheduler.at(self._scheduler.seconds(AIMED_AGAIN_AFTER), None, give_up)
+
+    def _struck(self, number: int, fault: SimulatedFault, process: Process) -> None:
+        """A fault strikes at a call of this process: record it, and replace what it ends."""
+        struck = [process] if _CALL_FAULTS[fault.kind] is CallFault.KILL else []
+        if fault.kind is FaultKind.FREEZE_HOST:
+            struck = [one for one in self._context.runtime.processes if one.alive and one.host == FROZEN_HOST]
+            self._scheduler.freeze(struck)
+        self._record(number, fault, processes=struck, at=process.name)
+        if fault.kind is FaultKind.KILL_PRODUCER:
+            self._later(self._system.replace_producer)
+        if fault.kind is FaultKind.KILL_PARENT:
+            self._later(self._replace_pools)
 
     def _victim(self, fault: SimulatedFault) -> Process | None:
         system = self._system

@@ -85,6 +85,9 @@ class SimulatedFault:
 
     `victim` chooses among the possible victims. `skip` calls of the victim pass before the fault strikes, `after` the
     server's work or before it. `seconds` is how long it lasts.
+
+    With `point`, it strikes at this side of a call instead, counted from 0 over all requests and replies of the run,
+    and its victim is the process of that call; `at` is then only the moment whose state a failover restores.
     """
 
     kind: FaultKind
@@ -93,6 +96,7 @@ class SimulatedFault:
     skip: int = 0
     after: bool = False
     seconds: float = 0.0
+    point: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -185,7 +189,8 @@ class Plan:
                 all(map(_is_time, (task.at, task.work, task.delay, task.resend))), "a time of a task is wrong"
             )
         for fault in plan.faults:
-            _require(type(fault.victim) is int and type(fault.skip) is int, "a count of a fault is wrong")
+            places = (fault.victim, fault.skip, 0 if fault.point is None else fault.point)
+            _require(all(type(place) is int for place in places), "a count of a fault is wrong")
             _require(_is_time(fault.at) and _is_time(abs(fault.seconds)), "a time of a fault is wrong")
         for call in plan.calls:
             _require(type(call.task) is int and _is_time(call.at), "a call is wrong")

@@ -30,6 +30,7 @@ from harness.checkers import (
 from harness.checkers.base import Checker, CheckResult, Verdict, check_all
 from harness.history import History
 from harness.history.figures import NANOSECONDS
+from harness.simulation.call_faults import CallPoint
 from harness.simulation.context import SimulationContext
 from harness.simulation.evidence import collect_evidence, pending
 from harness.simulation.nemesis import SimulatedNemesis
@@ -68,7 +69,7 @@ class SimulationResult:
 
     `results` has the result of every checker by name, the most specific first. `seconds` are virtual. `trace` has
     readable lines (time, process, text) and is empty unless it was requested. `reached` are names of
-    `harness.simulation.reach`.
+    `harness.simulation.reach`. `points` are the sides of all calls until every task was finished.
     """
 
     plan: Plan
@@ -77,6 +78,7 @@ class SimulationResult:
     injected: int
     seconds: float
     reached: frozenset[str] = frozenset()
+    points: Sequence[CallPoint] = field(default=(), repr=False)
     trace: tuple[tuple[int, str, str], ...] = field(default=(), repr=False)
 
     @property
@@ -166,7 +168,8 @@ class _Simulation:
         for _ in range(context.plan.pools):
             system.start_pool()
         nemesis.schedule()
-        finished = self._drain(system)
+        finished = self._drain(system, nemesis)
+        points = tuple(context.call_faults.points)
         seconds = context.runtime.monotonic()
         late = _late(context, nemesis, seconds, finished=finished)
         for pool in system.living_pools():
@@ -181,14 +184,19 @@ class _Simulation:
             injected=nemesis.injected,
             seconds=seconds,
             reached=frozenset(SOMETIMES.keys() & (context.reached | reached_in_history(history))),
+            points=points,
             trace=tuple(context.recorder.trace or ()),
         )
 
-    def _drain(self, system: SimulatedSystem) -> bool:
-        """Run the plan and wait until every task is finished; False if that takes too long."""
+    def _drain(self, system: SimulatedSystem, nemesis: SimulatedNemesis) -> bool:
+        """Run the plan, wait until every task is finished and every fault is over; False if that takes too long."""
         context = system.context
         context.runtime.scheduler.run(round(context.plan.last_moment * NANOSECONDS))
-        return self._run_until(context, QUIET_AFTER + PATIENCE, lambda: _is_finished(system))
+
+        def over() -> bool:  # a request may be late that changes something
+            return context.runtime.monotonic() > nemesis.quiet_from and _is_finished(system)
+
+        return self._run_until(context, QUIET_AFTER + PATIENCE, over)
 
     def _run_until(self, context: SimulationContext, seconds: float, condition: Callable[[], bool]) -> bool:
         scheduler = context.runtime.scheduler

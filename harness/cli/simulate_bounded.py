@@ -1,0 +1,49 @@
+"""`harness simulate --bounded`: every fault at every call of six lives of a task, alone and in pairs."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from argparse import Namespace
+
+from harness.cli.called import called_as
+from harness.cli.written import write_text
+from harness.errors import EXIT_INVALID, EXIT_VALID, UsageError
+from harness.history.figures import counted
+from harness.progress import progress_on
+
+MOST_FAULTS = 2
+# A search ends early after so many findings.
+_STOP_AFTER = 5
+
+
+def bounded(options: Namespace) -> int:
+    """Run it; returns 0 without findings, 1 with findings."""
+    from harness.simulation.bounded import prove
+    from harness.simulation.campaign import jobs_by_default
+    from harness.simulation.lives import LIVES
+
+    if options.explain or options.history or options.html:
+        raise UsageError("--explain, --history and --html are for one run. Name it with --seed or --replay.")
+    if unknown := sorted(set(options.bounded) - LIVES.keys()):
+        raise UsageError(f"There is no life {unknown[0]!r}. Choose from {', '.join(LIVES)}.")
+    lives, faults = options.bounded or list(LIVES), options.faults or MOST_FAULTS
+    jobs = options.jobs or jobs_by_default()
+    with progress_on() as progress:
+        progress.step(f"{len(lives)} lives: {', '.join(lives)}; up to {counted(faults, 'fault')}")
+        proof = prove(lives, faults=faults, jobs=jobs, log=progress.step, stop_after=_STOP_AFTER)
+    for life, runs in proof.runs.items():
+        counts = [f"{runs[number]:,} with {counted(number, 'fault')}" for number in sorted(runs)]
+        print(f"{life + ':':<9} {', '.join(counts)}")
+    for number, found in enumerate(proof.failing, start=1):
+        path = options.report / f"bounded-{number}.json"
+        write_text(path, json.dumps(found["plan"], indent=1) + "\n")
+        again = shlex.join([*called_as(["simulate"], options.given), "--replay", str(path), "--explain"])
+        print(f"{found['life']}: {found['found']}\n    {again}")
+    path = options.report / "bounded.json"
+    write_text(path, json.dumps(proof.to_json(), indent=1) + "\n")
+    print(
+        f"{counted(proof.total, 'simulated run')}, {len(proof.failing)} with findings; {proof.seconds:.0f} s, "
+        f"{60 * proof.total / max(proof.busy, 1e-9):.0f} runs per minute and core\nreport:  {path}"
+    )
+    return EXIT_INVALID if proof.failing else EXIT_VALID

@@ -1,0 +1,70 @@
+"""Six canonical lives of a task, as plans without faults by chance, and every fault at each of their calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+
+from harness.history.figures import seconds
+from harness.simulation.call_faults import CallPoint
+from harness.simulation.plan import FaultKind, Plan, PlannedTask, SimulatedFault
+
+# Seconds: longer than a lease; until a late request arrives; until a server answers again; what a failover loses.
+STALLED, LATE, AWAY, LOST = 4.0, 1.0, 1.0, 0.05
+# When the task arrives, after the start of the pool.
+ARRIVES = 0.3
+
+
+def _life(*tasks: PlannedTask, faults: Sequence[SimulatedFault] = (), workers: int = 1) -> Plan:
+    return Plan(seed=1, pools=1, workers=workers, tasks=tasks, faults=tuple(faults))
+
+
+def _task(number: int = 1, *, work: float = 0.05, failures: int = 0, lock: str | None = None) -> PlannedTask:
+    return PlannedTask(number=number, at=ARRIVES, work=work, failures=failures, lock=lock)
+
+
+LIVES: Mapping[str, Plan] = MappingProxyType(
+    {
+        "plain": _life(_task()),
+        "retry": _life(_task(failures=1)),
+        "cancel": _life(_task(work=0.3), faults=[SimulatedFault(kind=FaultKind.CANCEL, at=0.4, victim=1)]),
+        "lock": _life(_task(lock="a"), _task(2, lock="a"), workers=2),
+        "delayed": _life(PlannedTask(number=1, at=ARRIVES, work=0.05, delay=0.5)),
+        "shutdown": _life(_task(work=0.3), faults=[SimulatedFault(kind=FaultKind.TERMINATE_POOL, at=0.4)]),
+    }
+)
+"""By name, the life of one task, or of two with one lock key."""
+
+
+def strikes(points: Sequence[CallPoint], *, since: int = 0) -> Iterator[SimulatedFault]:
+    """Every fault at every point from `since` on: at the process of the call, its network, or a server."""
+    for number in range(since, len(points)):
+        point = points[number]
+        for kind, lasts in (
+            *_of_process(point.process.name),
+            *_of_call(after=point.after),
+            *_of_servers(point),
+        ):
+            at = max(0.0, seconds(point.at) - LOST) if kind is FaultKind.REDIS_FAILS_OVER else 0.0
+            yield SimulatedFault(kind=kind, at=at, after=point.after, seconds=lasts, point=number)
+
+
+def _of_process(name: str) -> Sequence[tuple[FaultKind, float]]:
+    if name.startswith("producer"):
+        return ((FaultKind.KILL_PRODUCER, 0.0),)
+    if "/" in name:
+        return ((FaultKind.KILL_WORKER, 0.0), (FaultKind.STALL_WORKER, STALLED))
+    return ((FaultKind.KILL_PARENT, 0.0),) if name.startswith("pool") else ()
+
+
+def _of_call(*, after: bool) -> Sequence[tuple[FaultKind, float]]:
+    if after:
+        return ((FaultKind.LOSE_REPLY, 0.0),)
+    return ((FaultKind.LOSE_REQUEST, 0.0), (FaultKind.LATE_REQUEST, LATE))
+
+
+def _of_servers(point: CallPoint) -> Sequence[tuple[FaultKind, float]]:
+    # Before and after the work of a server are one moment for the other one.
+    if not point.after:
+        return ((FaultKind.REDIS_AWAY, AWAY), (FaultKind.POSTGRES_AWAY, AWAY))
+    return ((FaultKind.REDIS_FORGETS, 0.0), (FaultKind.REDIS_FAILS_OVER, 0.0))
