@@ -147,7 +147,7 @@ class SimulatedNemesis:
             return
 
         def strike() -> None:
-            struck = [process] if kind is CallFault.KILL else []
+            struck = [process] if kind in (CallFault.KILL, CallFault.STALL) else []
             if fault.kind is FaultKind.FREEZE_HOST:
                 struck = [
                     one for one in self._context.runtime.processes if one.alive and one.host == FROZEN_HOST
