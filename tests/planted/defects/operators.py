@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from tests.planted.defect import ACTIVITY_MACHINE, CHAOS, QUEUE_MACHINE, SIMULATION, Defect
 from tests.planted.edits import Edit
 
@@ -14,7 +12,7 @@ _LETTERS = "tests/unit/agentexec/producer/test_dead_letters.py"
 _NOT_DONE = "it does not do that"
 
 
-def _blind(*means: str) -> Mapping[str, str]:
+def _blind(*means: str) -> dict[str, str]:
     return {one: "no scenario does that" if one == CHAOS else _NOT_DONE for one in means}
 
 
