@@ -178,7 +178,7 @@ class Queue(Protocol):
         """Add recorded tasks; a task that the queue knows is left as it is.
 
         Tasks with the same `lock_key` are claimed one at a time, in the order in which they were added. A queue that
-        lost its contents accepts lock keys only `from_reconciler`.
+        lost its contents accepts lock keys only `from_reconciler`, and what it had `from_reconciler` without a cap.
         """
 
     def step(self, request: StepRequest) -> StepResult:

@@ -93,7 +93,7 @@ class RedisQueue:
         for part in parts(tasks, lambda task: len(task.payload)):
             if Admission.FULL in answers:  # none of the later ones has room either, so that order is kept
                 return answers + [Admission.FULL] * (len(tasks) - len(answers))
-            arguments: list[Argument] = [self.policy.max_depth, int(from_reconciler)]
+            arguments: list[Argument] = [self.policy.max_depth * (not from_reconciler), int(from_reconciler)]
             for task in part:
                 arguments += [str(task.task_id), _place(task), b"%d%b" % (task.level, task.payload)]
             answers += [Admission(answer) for answer in self._run("enqueue", arguments)]

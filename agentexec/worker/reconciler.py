@@ -86,8 +86,7 @@ class Reconciler:
     def run_round(self, *, full_pass: bool) -> None:
         """One round.
 
-        With `full_pass` it begins to compare all pending activities with the queue, a part of them in each round. A
-        queue that lost its contents is compared with all of them at once.
+        With `full_pass` it begins to compare all pending activities with the queue, in parts; all at once after a loss.
         """
         self.release_dead_neighbours()
         # The id tells its age: cancel_pending relies on no queue that is younger than its grace period.
@@ -166,8 +165,7 @@ class Reconciler:
     def dispatch_outbox(self) -> None:
         """Dispatch recorded tasks that never reached the queue: their producer died, or Redis was away or full.
 
-        The rows before the first undispatched one are not read again, except the last `LOOK_BEHIND` pending ones: ids
-        are made before their transactions commit, so a row may appear behind an id that was read already.
+        What was read is read again among the last `LOOK_BEHIND` pending rows only: a late commit may add a row there.
         """
         now = runtime.current().monotonic
         began = now()
@@ -205,13 +203,14 @@ class Reconciler:
         self._queue.end_rebuild(epoch)
 
     def _compare(self, page: Sequence[PendingRow], *, rebuilding: bool = False) -> UUID | None:
-        """Dispatch what the queue does not have of the page, and end what is a dead letter.
-
-        Returns the last id of the page, None for the last page.
-        """
+        """Dispatch what the queue lacks of a page, and end dead letters; returns its last id, None for the last one."""
         ids = [row.id for row in page]
         known = dict(zip(ids, self._queue.known(ids), strict=True))
-        self._dispatch([i for i in ids if not known[i]], rebuilding=rebuilding)
+        # The queue had these; new tasks may have taken their room, and the outbox does not offer them again.
+        cap = self._queue.policy.max_depth
+        had = {row.id for row in page if rebuilding and (row.dispatched or row.fence is not None or not cap)}
+        self._dispatch([i for i in ids if not known[i] and i in had], rebuilding=True)
+        self._dispatch([i for i in ids if not known[i] and i not in had])
         self._end_dead_letters([i for i in ids if known[i]])
         if not rebuilding:
             self._requeue_without_lease({row.id: row.fence for row in page if row.fence is not None})
@@ -253,8 +252,7 @@ class Reconciler:
     def _requeue_without_lease(self, fences: Mapping[UUID, int]) -> None:
         """Record QUEUED for RUNNING activities that had no lease in two full passes.
 
-        The process that took the lease could not record it. One pass is not enough: after a loss of the queue's
-        contents, a handler may complete until its worker notices that its lease is lost.
+        Who took the lease could not record it. After one pass a handler may still complete: its worker has not noticed.
         """
         leases = self._queue.leases(list(fences))
         without = {i: fence for i, fence in fences.items() if leases.get(i) != fence}

@@ -34,9 +34,9 @@ class SimulationContext:
         ]()  # names of `harness.simulation.reach`, and of other calls that faults struck
         starts = set[tuple[UUID, int]]()
         self.call_faults = CallFaults(reached=self.reached)
-        self.monitor = InvariantMonitor(self.recorder)
+        self.monitor = InvariantMonitor(self.recorder, runtime)
         self.settings = settings_of(
-            plan.theme, plan.workers, max_depth=plan.max_depth, max_crashes=plan.max_crashes
+            plan.theme, plan.workers, plan.hosts, max_depth=plan.max_depth, max_crashes=plan.max_crashes
         )
         self.redis = RedisServer(
             runtime,

@@ -20,16 +20,22 @@ from harness.targets.queue_owners import OF_TASKS, OF_WORKERS, orphans
 
 # The key of a record that ended after too many crashes, and how its error begins.
 CRASHED, BY_CRASHES = "crashed", "its worker died"
+# The key of a record that is noted as a dead letter.
+LETTER = "letter"
 
 
 def collect_evidence(context: SimulationContext) -> None:
     """Record the store's log and records, and the queue's depth, in the history."""
     with context.postgres.transaction() as connection:
         _store(context, connection)
+        rows = run(
+            connection, "SELECT id FROM {activity} WHERE queue_name = :queue", queue=context.redis.memory.name
+        )
+    recorded = {UUID(row.id) for row in rows}
     depth = context.redis.memory.depth()
     books = context.redis.memory.books
     held = [str(task) for task in books.job if task not in books.reason]
-    left = _orphans(books)
+    left = _orphans(books) + [f"letter {task}" for task in books.reason if task not in recorded]
     context.recorder.record("redis", OperationType.INFO, "queue", **asdict(depth), held=held, orphans=left)
 
 
@@ -54,7 +60,8 @@ def _store(context: SimulationContext, connection: Connection) -> None:
     record = context.recorder.record
     rows = run(
         connection,
-        "SELECT id, context, status, attempt, fence, failures, result, error FROM {activity} ORDER BY id",
+        """SELECT id, context, status, attempt, fence, failures, result, error, dead_lettered_at
+        FROM {activity} ORDER BY id""",
     )
     tasks = {
         row.id: {"task": json.loads(row.context)["number"], "activity": str(UUID(row.id))} for row in rows
@@ -88,6 +95,7 @@ def _store(context: SimulationContext, connection: Connection) -> None:
             failures=row.failures,
             result=None if row.result is None else json.loads(row.result),
             **({CRASHED: True} if (row.error or "").startswith(BY_CRASHES) else {}),
+            **({LETTER: True} if row.dead_lettered_at is not None else {}),
         )
     for row in rows:
         if (text := context.redis.memory.result(UUID(row.id))) is not None:

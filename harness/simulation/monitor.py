@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from uuid import UUID
 
+from harness.simulation.crash_charges import CrashCharges
 from harness.simulation.queue.books import Books
 from harness.simulation.recording import SimulatedRecorder
+from harness.simulation.runtime import VirtualRuntime
 
 CHANGING = frozenset(
     {"enqueue", "step", "lock", "release", "renew", "request_cancel", "begin_rebuild", "end_rebuild"}
@@ -17,14 +19,16 @@ KEPT = 5  # findings; a broken invariant stays broken
 class InvariantMonitor:
     """The invariants of the queue's own state, by their names in docs/reference/invariants.md."""
 
-    def __init__(self, recorder: SimulatedRecorder) -> None:
+    def __init__(self, recorder: SimulatedRecorder, runtime: VirtualRuntime) -> None:
         self._recorder = recorder
+        self._scheduler = runtime.scheduler
+        self._charges = CrashCharges(recorder, runtime.processes)
         self.findings: list[str] = []
 
     def check(self, books: Books, call: str) -> None:
         """Check the books after a call that may have changed them."""
         if call in CHANGING and len(self.findings) < KEPT:
-            for finding in breaches(books):
+            for finding in (*breaches(books), *self._charges.check(books, self._scheduler.now)):
                 self.findings.append(f"after {call}: {finding}")
                 self._recorder.trace_line(None, f"INVARIANT {self.findings[-1]}")
 

@@ -183,7 +183,7 @@ class SimulatedNemesis:
 
     def _struck(self, number: int, fault: SimulatedFault, process: Process) -> None:
         """A fault strikes at a call of this process: record it, and replace what it ends."""
-        struck = [process] if _CALL_FAULTS[fault.kind] is CallFault.KILL else []
+        struck = [process] if _CALL_FAULTS[fault.kind] in (CallFault.KILL, CallFault.STALL) else []
         if fault.kind is FaultKind.FREEZE_HOST:
             struck = [one for one in self._context.runtime.processes if one.alive and one.host == FROZEN_HOST]
             self._scheduler.freeze(struck)

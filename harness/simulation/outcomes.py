@@ -7,13 +7,16 @@ is charged without a failure, no success is recorded as an error, and no task is
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.settings import keeps_settings
-from harness.history import History, OperationType
-from harness.history.fields import task_of
-from harness.history.figures import counted
+from harness.history import History, Operation, OperationType
+from harness.history.fields import activity_of, task_of
+from harness.history.figures import NANOSECONDS, counted
+from harness.history.names import CANCEL
 from harness.simulation.plan import FaultKind
+from harness.simulation.runtime import EPOCH
 
 
 @keeps_settings
@@ -21,7 +24,9 @@ def outcomes(*, tasks: int, retries: int, crashes_end: bool = False) -> Checker:
     """The status of each record is one that a plan of so many tasks allows.
 
     `error` only if the handler failed more than `retries` times or a service ended the task, and with `crashes_end`
-    after too many crashes; `canceled` only if the plan cancels the task. Every other task ends as `complete`.
+    after too many crashes; `canceled` only if the plan cancels the task. Every other task ends as `complete`. An
+    `error` that no service caused is noted as a dead letter, which outlives the contents of the queue. After an
+    accepted cancel the record neither starts a task nor gives it back.
     """
 
     def check(history: History) -> CheckResult:
@@ -34,8 +39,13 @@ def outcomes(*, tasks: int, retries: int, crashes_end: bool = False) -> Checker:
             task, status = task_of(record), record.value["status"]
             if status == "error" and failed[task] <= retries and task not in ended | crashed:
                 wrong.append((task, f"error after {failed[task]} failures, with {retries} retries allowed"))
+            if status == "error" and not record.value.get("letter") and task not in ended:
+                wrong.append((task, "error, and it is not noted as a dead letter"))
             if status == "canceled" and task not in canceled:
                 wrong.append((task, "canceled, although the plan does not cancel it"))
+        wrong += [
+            (task_of(row), "runs or waits again after its cancel was accepted") for row in _again(history)
+        ]
         return CheckResult(
             verdict=Verdict.INVALID if wrong else Verdict.VALID,
             summary=f"task {wrong[0][0]}: {wrong[0][1]}" if wrong else f"{counted(tasks, 'task')} as planned",
@@ -44,6 +54,20 @@ def outcomes(*, tasks: int, retries: int, crashes_end: bool = False) -> Checker:
         )
 
     return check
+
+
+def _again(history: History) -> Iterator[Operation]:
+    """The rows with which a task began, or was given back, after its cancel was accepted."""
+    accepted = {
+        activity_of(op): op.time / NANOSECONDS + EPOCH for op in history.where(CANCEL, OperationType.OK)
+    }
+    for row in history.where("transition"):
+        since, value = accepted.get(activity_of(row)), row.value
+        begins = value["status"] == "running" and not value["n"]
+        back = value["status"] == "queued" and value["fence"]  # a note of a service is under fence 0
+        # The time of a row is in whole milliseconds.
+        if since is not None and (begins or back) and value["at"] > since + 0.001:
+            yield row
 
 
 @keeps_settings

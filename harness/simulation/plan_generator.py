@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from types import MappingProxyType
 
@@ -37,6 +37,8 @@ OF_FEATURES = frozenset({FaultKind.CANCEL, FaultKind.FAIL, FaultKind.FREEZE_HOST
 FEWEST_KINDS = 4
 MAX_DEPTHS = (4, 8)
 CALLS = (4, 10)
+# The share of long tasks in plans with some, and their seconds.
+LONG_SHARE, LONG_WORK = 0.25, (6.0, 9.0)
 DURATIONS: Mapping[FaultKind, Sequence[float]] = MappingProxyType(
     {
         FaultKind.STALL_WORKER: (0.3, 1.1, 2.5, 4.0),
@@ -149,8 +151,14 @@ def plan_of(seed: int) -> Plan:
     style = _STYLES[theme]
     features = style.given | {one for one in Feature if one in style.features and rng.random() < 0.5}
     tasks = tuple(_task(rng, number, style, features) for number in range(rng.randint(*TASKS)))
+    more = random.Random(f"more of {seed}")  # noqa: S311 - as above; what came later changes no other draw
+    if theme is Theme.MIXED and more.random() < 0.5:
+        tasks = tuple(_lengthened(more, task) for task in tasks)
+    long = [task.number for task in tasks if task.work >= LONG_WORK[0]]
+    room = theme is Theme.FROZEN and more.random() < 0.5
     kinds = _kinds(rng, style, features)
     faults = [_fault(rng, len(tasks), style, kinds) for _ in range(rng.randint(*FAULTS))]
+    faults = [_at_long(more, fault, long) for fault in faults]
     pools = 2 if theme is Theme.FROZEN or Feature.UNKNOWN_TASKS in features else rng.randint(1, 2)
     if theme is Theme.FROZEN:
         last = max(fault.at for fault in faults)
@@ -164,7 +172,7 @@ def plan_of(seed: int) -> Plan:
         theme=theme,
         hosts=2 if theme is Theme.FROZEN else rng.randint(1, 2),
         two_versions=Feature.UNKNOWN_TASKS in features,
-        max_depth=rng.choice(MAX_DEPTHS) if Feature.FULL_QUEUE in features else 0,
+        max_depth=rng.choice(MAX_DEPTHS) if Feature.FULL_QUEUE in features else min(MAX_DEPTHS) * room,
         max_crashes=1 if Feature.CRASH_LIMIT in features else MANY_CRASHES,
         calls=_calls(rng, len(tasks), features),
     )
@@ -196,6 +204,20 @@ def _task(rng: random.Random, number: int, style: _Style, features: frozenset[Fe
         delay=rng.choices((0.0, 0.5, 1.5), (3, 1, 1))[0] if Feature.DELAYS in features else 0.0,
         resend=rng.choices((0.0, 0.01, 1.0), (3, 1, 1))[0] if Feature.RESENDS in features else 0.0,
     )
+
+
+def _lengthened(rng: random.Random, task: PlannedTask) -> PlannedTask:
+    """The task, or one that works longer than a lease and than a cancel may take; no other waits for its lock."""
+    if task.lock is not None or rng.random() >= LONG_SHARE:
+        return task
+    return replace(task, work=round(rng.uniform(*LONG_WORK), 3))
+
+
+def _at_long(rng: random.Random, fault: SimulatedFault, long: Sequence[int]) -> SimulatedFault:
+    """The fault; half of the cancels are of tasks that still run then."""
+    if fault.kind is not FaultKind.CANCEL or not long or rng.random() < 0.5:
+        return fault
+    return replace(fault, victim=rng.choice(long))
 
 
 def _calls(rng: random.Random, tasks: int, features: frozenset[Feature]) -> tuple[PlannedCall, ...]:

@@ -11,6 +11,7 @@ from agentexec.store.rows import NewActivity
 from agentexec.task import encode_payload
 from harness.history import OperationType
 from harness.history.figures import NANOSECONDS
+from harness.history.names import CANCEL
 from harness.simulation.context import SimulationContext
 from harness.simulation.handlers import LOCKED_TASK_NAME, TASK_NAME, SimulatedTask
 from harness.simulation.plan import Plan, PlannedTask
@@ -63,10 +64,15 @@ class SimulatedProducer:
         """Request the cancellation of a task now."""
 
         def request() -> None:
+            recorder = self._context.recorder
             try:
-                request_cancel(self._database, lambda _: self._queue, [activity], "Canceled on request.")
+                taken = request_cancel(
+                    self._database, lambda _: self._queue, [activity], "Canceled on request."
+                )
+                if activity in taken:  # it had not ended
+                    recorder.record("client", OperationType.OK, CANCEL, task=number, activity=str(activity))
             except Exception as error:  # noqa: BLE001 - its outcome is unknown, as for any caller
-                self._context.recorder.trace_line(self.process, f"cancel of task {number} failed: {error}")
+                recorder.trace_line(self.process, f"cancel of task {number} failed: {error}")
 
         self._context.runtime.scheduler.spawn(self.process, request)
 
@@ -91,7 +97,8 @@ class SimulatedProducer:
         given = {name: value for name, value in options.items() if value is not None}
         for pause in AGAIN_AFTER:
             self._submissions.attempted(task.number)
-            recorder.record("client", OperationType.INVOKE, "enqueue", task=task.number, **given)
+            key = f"task {task.number}"
+            recorder.record("client", OperationType.INVOKE, "enqueue", task=task.number, key=key, **given)
             activity = NewActivity(
                 id=runtime.new_id(),
                 queue_name=self._queue.name,
@@ -99,7 +106,7 @@ class SimulatedProducer:
                 context=context,
                 priority=task.level,
                 message="Waiting to start.",
-                idempotency_key=f"task {task.number}",
+                idempotency_key=key,
                 lock_key=lock,
                 delay=task.delay,
             )

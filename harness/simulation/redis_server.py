@@ -22,6 +22,7 @@ from agentexec.queue.protocol import (
     Tokens,
 )
 from harness.simulation.call_faults import LostCall, Network
+from harness.simulation.call_promises import CallPromises
 from harness.simulation.describing import describe
 from harness.simulation.queue.books import Books
 from harness.simulation.queue.memory_queue import MemoryQueue
@@ -58,6 +59,7 @@ class RedisServer:
         self.reached = set[str]() if reached is None else reached
         self.probes = QueueProbes(self.reached, set() if starts is None else starts, self._clock)
         self.memory = MemoryQueue("simulated", policy, clock=self._clock)
+        self.calls = CallPromises()
         self._saved: dict[int, Books] = {}
 
     def serve(
@@ -68,12 +70,14 @@ class RedisServer:
             self.reached.add(f"{call}-while-redis-is-away")
             raise redis.ConnectionError("simulated: the server is away")
         before = self.probes.before(call, self.memory.books, arguments)
+        kept = self.calls.before(call, self.memory.books, arguments)
         try:
             answer = work(*arguments, **options)
         except WorkerGone:
             self.reached.add("step-of-dead-worker")
             raise
         self.probes.after(call, self.memory.books, before, answer, by, *arguments, **options)
+        self.calls.after(call, self.memory.books, kept, arguments, options)
         self._watch(self.memory.books, call)
         self._runtime.scheduler.wake(self.waiters, self.memory.books.wake)
         return answer

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from agentexec.core import runtime
 from harness.checkers import (
+    cancels,
     causality,
     charges,
     delays,
@@ -18,9 +19,11 @@ from harness.checkers import (
     effects,
     evidence,
     fencing,
+    keys,
     lock_order,
     locks,
     nothing_left,
+    orphans,
     progress,
     protocol,
     results,
@@ -28,8 +31,10 @@ from harness.checkers import (
     witnesses,
 )
 from harness.checkers.base import Checker, CheckResult, Verdict, check_all
-from harness.history import History
+from harness.history import RUNNER, History, OperationType
 from harness.history.figures import NANOSECONDS
+from harness.history.names import PROMISES
+from harness.history.promises import Loss, Promises
 from harness.simulation.call_faults import CallPoint
 from harness.simulation.context import SimulationContext
 from harness.simulation.evidence import collect_evidence, pending
@@ -42,7 +47,8 @@ from harness.simulation.reached_in_history import reached_in_history
 from harness.simulation.runtime import VirtualRuntime
 from harness.simulation.scheduler import Scheduler
 from harness.simulation.system import SimulatedSystem
-from harness.simulation.themes import MAX_RETRIES, ends_within, more_checkers
+from harness.simulation.themes import MAX_RETRIES, ends_within, more_checkers, settings_of
+from harness.targets.promised import CANCELED_WITHIN_SECONDS, ORPHAN_LEASES
 
 # All times are virtual seconds.
 # No fault lasts longer than this after the last moment of the plan.
@@ -51,6 +57,8 @@ QUIET_AFTER = 12.0
 PATIENCE = 60.0
 POLL_EVERY = 0.25
 STOP_WITHIN = 30.0
+# A worker ends by itself within 5 s after its parent; it may be stalled for 4 s.
+ORPHANS_END_WITHIN = 12.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,6 +129,7 @@ def simulate(
 
 def checkers_of(plan: Plan) -> dict[str, Checker]:
     """The checkers of a simulated run, by name."""
+    lease = settings_of(plan.theme, plan.workers, plan.hosts).lease_seconds
     return {
         "evidence": evidence(),
         "delivery": delivery(allow_errors=True),
@@ -135,6 +144,9 @@ def checkers_of(plan: Plan) -> dict[str, Checker]:
         "locks": locks(minimum=0),
         "lock_order": unknown_as_valid(lock_order()),
         "results": unknown_as_valid(results()),
+        "cancels": unknown_as_valid(cancels(CANCELED_WITHIN_SECONDS)),
+        "keys": unknown_as_valid(keys()),
+        "orphans": orphans(ORPHAN_LEASES * lease),
         "charges": charges(),
         "delays": unknown_as_valid(delays()),
         "outcomes": outcomes(
@@ -165,6 +177,9 @@ class _Simulation:
     def _run(self, system: SimulatedSystem) -> SimulationResult:
         context = system.context
         nemesis = SimulatedNemesis(system)
+        # How long a lease lasts decides what a stall of a worker may have caused.
+        made = Promises(survives=frozenset(Loss), takes_over_after=context.settings.lease_seconds)
+        context.recorder.record(RUNNER, OperationType.INFO, PROMISES, **made.to_value())
         for _ in range(context.plan.pools):
             system.start_pool()
         nemesis.schedule()
@@ -175,6 +190,8 @@ class _Simulation:
         for pool in system.living_pools():
             pool.kill() if pool.frozen else pool.terminate()
         self._run_until(context, STOP_WITHIN, lambda: not system.living_pools())
+        if not self._run_until(context, ORPHANS_END_WITHIN, lambda: not system.orphans()):
+            late = [*late, f"orphans: {len(system.orphans())} workers outlive their pools"]
         collect_evidence(context)
         history = History.of(context.recorder.operations)
         return SimulationResult(
@@ -217,7 +234,8 @@ class _Simulation:
         ]
         return {
             "invariants": _result(
-                context.monitor.findings, "the invariants of the queue held after every call"
+                [*context.monitor.findings, *context.redis.calls.findings],
+                "the invariants of the queue held after every call",
             ),
             "escaped": _result(escaped, "every exception was handled"),
             **check_all(checkers_of(context.plan), history),

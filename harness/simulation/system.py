@@ -10,6 +10,7 @@ from harness.simulation.context import SimulationContext
 from harness.simulation.plan import FaultKind
 from harness.simulation.pool import SimulatedPool
 from harness.simulation.producer import PlannedSubmissions, SimulatedProducer
+from harness.simulation.scheduler import FOREVER, Process
 from harness.simulation.service import SimulatedService
 
 
@@ -38,6 +39,11 @@ class SimulatedSystem:
     def living_pools(self) -> list[SimulatedPool]:
         """The pools whose parent is alive."""
         return [pool for pool in self.pools if not pool.over]
+
+    def orphans(self) -> list[Process]:
+        """The workers that live although their parent ended; those of a frozen host may."""
+        workers = [worker for pool in self.pools if pool.over for worker in pool.living_workers()]
+        return [worker for worker in workers if worker.stalled_until < FOREVER]
 
     def count_started(self, name: str) -> int:
         """How many processes of this name were started; the replacement of a worker has its name."""

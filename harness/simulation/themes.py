@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from functools import cache
@@ -16,7 +17,7 @@ from harness.checkers.base import Checker
 from harness.simulation.outcomes import unknown_as_valid
 from harness.simulation.plan import MANY_CRASHES, Plan, Theme
 
-LEASE = 2.0
+LEASE, LONG_LEASE = 2.0, 20.0
 MAX_RETRIES = 2
 # Seconds. After the last kill a new pool starts, detects within a second that the old pool has ended, and has a free
 # slot after earlier tasks. Leases of another host may have to expire first, and a worker that ended early is not
@@ -40,7 +41,7 @@ _OWN: Mapping[Theme, Mapping[str, Any]] = MappingProxyType(
     {
         Theme.SHUTDOWNS: {"graceful_shutdown_timeout": 0.3, "max_crashes": 2},
         Theme.KILLS: {"reconcile_seconds": 30.0},
-        Theme.FROZEN: {"reconcile_seconds": 30.0},
+        Theme.FROZEN: {"reconcile_seconds": 60.0},
     }
 )
 
@@ -50,16 +51,19 @@ ROUND = 1.0
 
 @cache
 def settings_of(
-    theme: Theme, workers: int, *, max_depth: int = 0, max_crashes: int = MANY_CRASHES
+    theme: Theme, workers: int, hosts: int = 1, *, max_depth: int = 0, max_crashes: int = MANY_CRASHES
 ) -> Settings:
     """The settings of every pool in a run.
 
     SHUTDOWNS allows few crashes, because a stop is charged to no task. KILLS and FROZEN let the comparison run rarely,
-    so that recovery depends on the supervision of processes and leases, and on the outbox.
+    so that recovery depends on the supervision of processes and leases, and on the outbox; on one host KILLS has long
+    leases too, since every death is seen there.
     """
+    own = dict(_OWN.get(theme, {}))
+    if theme is Theme.KILLS and hosts == 1:
+        own["lease_seconds"] = LONG_LEASE
     return load_settings(
-        **{**_COMMON, "num_workers": workers, "max_queue_depth": max_depth, "max_crashes": max_crashes}
-        | dict(_OWN.get(theme, {}))
+        **{**_COMMON, "num_workers": workers, "max_queue_depth": max_depth, "max_crashes": max_crashes} | own
     )
 
 
@@ -92,4 +96,6 @@ def ends_within(plan: Plan, settings: Settings) -> float:
     slots = plan.workers * settings.worker_concurrency
     locked = {task.lock for task in plan.tasks if task.lock is not None}
     waits = DEFER_SECONDS * len(locked)
+    if plan.max_depth:  # a round of the outbox for each filling of the queue
+        waits += ROUND * math.ceil(len(plan.tasks) / plan.max_depth)
     return found + pauses + work / slots + max(one_by_one.values(), default=0.0) + waits

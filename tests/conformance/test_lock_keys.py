@@ -101,6 +101,13 @@ def test_a_delayed_task_takes_its_lock_when_it_is_due_and_not_before(bench: Benc
     assert bench.claim(want=5) == [], "its turn comes after the one that runs"
 
 
+def test_a_task_that_is_canceled_while_it_waits_hands_the_lock_to_the_next(bench: Bench) -> None:
+    first, second = new_ids(2)
+    bench.enqueue(first, second, lock_key="k", from_reconciler=True)
+    assert bench.queue.request_cancel([first]) == [False]
+    assert ids_of(bench.claim(want=2)) == [second]
+
+
 def test_a_task_that_died_too_often_hands_the_lock_to_the_next(bench: Bench) -> None:
     first, second = new_ids(2)
     bench.enqueue(first, second, lock_key="k")
@@ -151,6 +158,16 @@ def test_after_loss_of_memory_only_the_reconciler_restores_tasks_with_lock_keys(
     assert bench.queue.end_rebuild(name)
     assert bench.enqueue(behind, lock_key="k") == [True]
     assert ids_of(bench.claim(want=5)) == [running]
+
+
+def test_after_loss_of_memory_a_claim_whose_worker_finds_a_lock_key_is_void(bench: Bench) -> None:
+    (task,) = new_ids(1)
+    bench.inspector.forget()
+    bench.enqueue(task)
+    (claim,) = bench.claim()
+    assert bench.queue.lock({task: (claim.token, "k")}) == ({task}, set())
+    depth = bench.queue.depth()
+    assert (depth.leased, depth.scheduled) == (0, 1)
 
 
 def test_what_is_not_an_id_goes_to_the_dead_letters_and_no_worker_sees_it(over_redis: RedisInspector) -> None:

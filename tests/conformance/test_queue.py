@@ -188,6 +188,13 @@ def test_the_depth_cap_refuses_the_tail_of_a_batch_and_keeps_order(bench: Bench)
     assert bench.enqueue(*tasks[2:], max_depth=2) == [True, False], "room came back with the finish"
 
 
+def test_what_a_rebuild_brings_back_needs_no_room(bench: Bench) -> None:
+    first, second, third = new_ids(3)
+    assert bench.enqueue(first, max_depth=1) == [True]
+    assert bench.enqueue(second, max_depth=1, from_reconciler=True) == [True]
+    assert bench.enqueue(third, max_depth=1) == [False]
+
+
 def test_dead_letters_take_no_room_under_the_depth_cap(bench: Bench) -> None:
     """A running pool does not drain the dead letters, so they must not block other tasks for ever."""
     first, second = new_ids(2)
@@ -356,6 +363,16 @@ def test_an_expired_lease_goes_back_to_the_front_and_counts_a_crash(bench: Bench
     assert answer.expired == ({first: claim.token}, {})
     assert ids_of(answer.claims) == [first]
     assert bench.crashes == {str(first): 1}
+
+
+def test_a_task_that_goes_back_keeps_its_priority(bench: Bench) -> None:
+    low, high = new_ids(2)
+    bench.enqueue(low, level=1)
+    (claim,) = bench.claim("frozen")
+    bench.enqueue(high, level=0)
+    bench.expire(low)
+    assert bench.step("other").expired == ({low: claim.token}, {})
+    assert ids_of(bench.claim("other", want=2)) == [high, low]
 
 
 def test_expired_leases_come_back_in_the_order_of_their_expiry(bench: Bench) -> None:

@@ -459,7 +459,7 @@ def test_what_is_pending_is_given_back_as_it_was_enqueued(record: Record) -> Non
     queued, running, delayed, over = (
         record.queued(),
         record.running(),
-        record.queued(delay=60),
+        record.queued(delay=60, lock_key="k"),
         record.running(),
     )
     record.finish(over, T1, Status.COMPLETE)
@@ -469,6 +469,7 @@ def test_what_is_pending_is_given_back_as_it_was_enqueued(record: Record) -> Non
     assert found[queued].context == {"text": "why? \N{SNOWMAN}"}
     assert (found[queued].task_name, found[queued].priority, found[queued].delay) == ("task", 1, 0)
     assert found[delayed].delay == pytest.approx(60, abs=5)
+    assert (found[queued].lock_key, found[delayed].lock_key) == (None, "k")
 
 
 def test_a_mixed_batch_treats_each_task_by_itself(record: Record) -> None:

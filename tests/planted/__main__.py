@@ -17,11 +17,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.environments import make_environment
-from tests.planted import release
+from tests.planted import parts, release
 from tests.planted.campaign import ORIGINAL, Campaign
 from tests.planted.chaos_runs import CHAOS_RUNS
 from tests.planted.defects import DEFECTS
-from tests.planted.table import table, write
+from tests.planted.table import place, table, write
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "design" / "planted.md"
 
@@ -55,18 +55,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         campaign = Campaign(environment, report)
         for defect in chosen.values():
             campaign.search_for(defect)
+            found = {defect.name: campaign.results[defect.name]}
+            write(DOCUMENT, table(found, DEFECTS), [*DEFECTS, ORIGINAL])  # at once: the rest takes long
         campaign.search_original(
             {run for defect in chosen.values() for run in (defect.scenario, *defect.also)}
             if options.names
             else CHAOS_RUNS
         )
+    place(DOCUMENT, parts.table(release.PLANTED), parts.BEGIN, parts.END)
     text = table(campaign.results, DEFECTS)
-    order = [*DEFECTS, ORIGINAL]
-    if options.names:
-        shown = {name: searches for name, searches in campaign.results.items() if name != ORIGINAL}
-        write(DOCUMENT, table(shown, DEFECTS), order)
-    else:
-        write(DOCUMENT, text, order)
+    if not options.names:
+        write(DOCUMENT, text, [*DEFECTS, ORIGINAL])
     return _answer(text, campaign.complaints)
 
 

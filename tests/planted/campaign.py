@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from harness.environments.base import Environment
 from harness.errors import HarnessError
-from tests.planted.defect import CHAOS, MEANS, Defect
-from tests.planted.searches import Search, chaos, inside
+from tests.planted.defect import CHAOS, MEANS, TEST, Defect
+from tests.planted.searches import Search, chaos, inside, named_test
 from tests.planted.table import enough
 
 ORIGINAL = "none: the true implementation"
@@ -30,11 +30,14 @@ class Campaign:
     def search_for(self, defect: Defect) -> None:
         """Use every means that can find the defect, the fast ones first."""
         searches = self.results.setdefault(defect.name, [])
-        able = [means for means in self._means if means not in defect.blind]
-        for means in able:
+        able = defect.able(self._means)
+        for means in defect.tried(self._means):
             if means == CHAOS:
                 for chaos_run in (defect.scenario, *defect.also):
                     self._chaos(searches, chaos_run, defect)
+            elif means == TEST:
+                if defect.test:
+                    searches.append(self._reported(defect.name, named_test(defect)))
             else:
                 with defect.planted():
                     searches.append(self._reported(defect.name, inside(means)()))
@@ -48,7 +51,7 @@ class Campaign:
             if means == CHAOS:
                 for chaos_run in sorted(runs):
                     self._chaos(searches, chaos_run, None)
-            else:
+            elif means != TEST:  # the suite runs them all
                 searches.append(self._reported(ORIGINAL, inside(means)()))
         self.complaints += [
             f"{search.means} found {search.found} in the true implementation"

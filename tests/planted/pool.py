@@ -8,18 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 from unittest.mock import patch
 
 from harness.targets import agentexec_pool, body
-from tests.planted.defects import DEFECTS
-from tests.planted.defects.application import OF_SCENARIOS
-
-_NAME = os.environ.get("PLANTED_DEFECT")
-# Kept: at its end the edits would be undone.
-_for_good = {**DEFECTS, **OF_SCENARIOS}[_NAME].planted() if _NAME else nullcontext()
-_for_good.__enter__()
+from tests.planted import in_force  # noqa: F401 - before anything runs
 
 _perform = body.perform
 

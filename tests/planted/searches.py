@@ -6,12 +6,18 @@ It must find nothing in the implementation without a defect.
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from harness.checkers.base import Verdict
 from harness.environments.base import Environment
@@ -19,13 +25,14 @@ from harness.errors import HarnessError
 from harness.progress import Quiet
 from harness.run.runner import RunOptions, run_scenario
 from harness.simulation import simulate
+from tests.planted import in_force
 from tests.planted.chaos_runs import CHAOS_RUNS
-from tests.planted.defect import ACTIVITY_MACHINE, CHAOS, QUEUE_MACHINE, SIMULATION, Defect
+from tests.planted.defect import ACTIVITY_MACHINE, CHAOS, QUEUE_MACHINE, SIMULATION, TEST, Defect
 from tests.planted.target import PlantedTarget
 from tests.properties.finders import FINDERS
 
 SEED = 1
-SIMULATED = 80
+SIMULATED = 120
 STALL = 5.0  # seconds without any movement after which a drain is given up
 EXAMPLES = {QUEUE_MACHINE: 40, ACTIVITY_MACHINE: 80}
 
@@ -34,14 +41,15 @@ EXAMPLES = {QUEUE_MACHINE: 40, ACTIVITY_MACHINE: 80}
 class Search:
     """The result of one search.
 
-    `found`: what showed the defect; None where nothing did. `tries`: examples, schedules or tasks up to that, or all of
-    them. `seconds`: wall time.
+    `found`: what showed the defect; None where nothing did. `tries`: examples or tasks up to that, or all of them, and
+    all schedules. `hits`: how many schedules showed it. `seconds`: wall time.
     """
 
     means: str
     found: str | None
     tries: int
     seconds: float
+    hits: int = 0
 
 
 def machine(means: str) -> Search:
@@ -55,15 +63,32 @@ def machine(means: str) -> Search:
 
 
 def simulation() -> Search:
-    """Simulated schedules in this process, one seed after another."""
-    began = time.monotonic()
+    """Simulated schedules in this process, one seed after another; what showed the defect most often comes first."""
+    began, kinds, hits = time.monotonic(), Counter[str](), 0
     for seed in range(SIMULATED):
         findings = simulate(seed).findings
-        if findings:
-            first = findings[0]
-            found = f"{first.checker}: {first.kind}"
-            return Search(means=SIMULATION, found=found, tries=seed + 1, seconds=time.monotonic() - began)
-    return Search(means=SIMULATION, found=None, tries=SIMULATED, seconds=time.monotonic() - began)
+        hits += bool(findings)
+        kinds.update({f"{one.checker}: {one.kind}" for one in findings})
+    found = min(kinds, key=lambda kind: (-kinds[kind], kind)) if kinds else None
+    seconds = time.monotonic() - began
+    return Search(means=SIMULATION, found=found, tries=SIMULATED, seconds=seconds, hits=hits)
+
+
+def named_test(defect: Defect) -> Search:
+    """The test that has to fail, in a process of its own; raises `HarnessError` where it does not run."""
+    began = time.monotonic()
+    command = [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", "-p", in_force.__name__]
+    done = subprocess.run(
+        [*command, defect.test],
+        env=os.environ | {in_force.VARIABLE: defect.name},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        raise HarnessError(f"{defect.test} does not run: {(done.stdout + done.stderr)[-500:]}")
+    failed = done.returncode == pytest.ExitCode.TESTS_FAILED
+    name = defect.test.partition("::test_")[2].partition("[")[0]
+    return Search(means=TEST, found=name if failed else None, tries=1, seconds=time.monotonic() - began)
 
 
 def chaos(run_name: str, defect: Defect | None, environment: Environment) -> Search:

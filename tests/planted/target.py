@@ -25,6 +25,7 @@ from harness.targets.subprocess_pool import SubprocessPool
 from tests.planted.defect import Defect
 from tests.planted.defects import DEFECTS
 from tests.planted.defects.application import OF_SCENARIOS
+from tests.planted.in_force import VARIABLE
 
 POOL = "tests.planted.pool:pool"
 
@@ -69,7 +70,7 @@ class PlantedSession(AgentexecSession):
 
     def start_pool(self) -> SubprocessPool:
         self._pools += 1
-        planted = {} if self._defect is None else {"PLANTED_DEFECT": self._defect.name}
+        planted = {} if self._defect is None else {VARIABLE: self._defect.name}
         failing = {"PLANTED_FAILING": "1"} if self._variation.failing else {}
         return SubprocessPool.start(
             [sys.executable, "-m", "agentexec", "worker", POOL],

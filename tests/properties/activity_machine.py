@@ -211,13 +211,14 @@ class ActivityMachine(RuleBasedStateMachine):
         slot=workers,
         statuses=st.lists(st.sampled_from(["complete", "queued", "error"]), min_size=1, max_size=3),
         frozen=st.booleans(),
+        twice=st.booleans(),
     )
-    def work(self, slot: str, statuses: list[str], frozen: bool) -> None:
+    def work(self, slot: str, statuses: list[str], frozen: bool, twice: bool = False) -> None:
         """One batch of a worker; `frozen` stops it before the queue receives the ends that the store has."""
         self.take(slot, len(statuses), records=True, due=True, twice=False)
         for status in statuses:
             if self.views[slot].running:
-                self._end(self.views[slot], self.views[slot].running[0], status, twice=False, report=False)
+                self._end(self.views[slot], self.views[slot].running[0], status, twice=twice, report=False)
         if frozen:
             self.freeze(slot, taken_over=True, records=True, renews=False, sends=None)
 

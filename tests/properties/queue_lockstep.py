@@ -24,7 +24,7 @@ from agentexec.queue.protocol import (
 from agentexec.queue.redis_queue import RedisQueue
 from harness.simulation.queue.memory_queue import MemoryQueue
 from tests.properties.clocked import CLOCK, ClockedFake, set_clock
-from tests.properties.queue_model import QueueModel
+from tests.properties.queue_model import GONE_FOR, QueueModel
 from tests.support.queue_contents import QueueContents, contents_of, set_policy
 
 LEASE = 30.0
@@ -193,6 +193,9 @@ class QueueLockstep(RuleBasedStateMachine):
         before = set(self.model.seen)
         self.ask(lambda queue: queue.register(worker, identity))
         self.model.registered(worker, self.now)
+        registered = self.ask(lambda queue: queue.registered())
+        gone_at = self.model.gone.get(worker, self.now - GONE_FOR)
+        assert worker not in registered or self.now - gone_at >= GONE_FOR, "I4: a dead worker is registered"
         for forgotten in before - set(self.model.seen):
             self.steps.pop(forgotten, None)
         self._forget_steps()

@@ -254,6 +254,7 @@ class QueueMachine(QueueLockstep):
         worker = self.names[slot]
         self.names[slot] += "+"
         self.send_release(worker, None, charge, max_crashes, gone=True, reply_lost=reply_lost, begun=begun)
+        self.send_registration(worker, "its last heartbeat is late")
 
     @precondition(lambda self: self.model.gone)
     @rule(pick=picks)
@@ -296,6 +297,8 @@ class QueueMachine(QueueLockstep):
             self.send_renewal(worker, leases, LEASE, reply_lost=False)
         self.step(heir, claimed, [])
         self.send_renewal(worker, leases, LEASE, reply_lost=False)
+        lost = {i: (t, "a", "") for i, t in leases.items() if not self.model.has_authority(i, t)}
+        self.send_hand_back(lost, 600.0, 1.0, reply_lost=False)
         late = [
             Finish(task_id=i, token=t, disposition=Disposition(disposition), delay=5.0, reason="late")
             for i, t in leases.items()
@@ -354,6 +357,9 @@ class QueueMachine(QueueLockstep):
         require_consistent_books(first)
         for other in others:
             assert other == first, "the queues hold different things"
+        depth = self.ask(lambda queue: queue.depth())
+        states = (depth.ready, depth.leased, depth.scheduled, depth.parked, depth.dead)
+        assert sum(states) == depth.known, "I2: the depth of the states is not that of the queue"
         self.model.require_one_holder_for_each_key()
         promised = self.model.tasks.items()
         assert first.crashes == {str(i): task.crashes for i, task in promised if task.crashes}, "I10"

@@ -87,14 +87,17 @@ class QueueModel:
         cap: int,
         from_reconciler: bool,
     ) -> None:
-        """An id that the queue knows is left as it is (I7); the cap holds, and once it refused, it refuses the rest."""
+        """An id that the queue knows is left as it is (I7); the cap holds, and once it refused, it refuses the rest.
+
+        What the queue had before it lost it needs no room.
+        """
         refused = False
         for dispatch, answer in zip(batch, answers, strict=True):
             if dispatch.task_id in self.tasks:
                 expected = Admission.TAKEN
             elif dispatch.lock_key is not None and not self.remembers and not from_reconciler:
                 expected = Admission.LATER
-            elif refused or 0 < cap <= self.living():
+            elif refused or (not from_reconciler and 0 < cap <= self.living()):
                 refused, expected = True, Admission.FULL
             else:
                 expected = Admission.TAKEN

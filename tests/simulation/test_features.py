@@ -9,6 +9,8 @@ import pytest
 from harness.history import OperationType
 from harness.simulation import Plan, simulate
 from harness.simulation.plan import CallKind, FaultKind, PlannedCall, PlannedTask, SimulatedFault
+from tests.planted.defects import DEFECTS
+from tests.planted.edits import Edit, applied
 
 TASKS = tuple(PlannedTask(number=number, at=1.0 + 0.01 * number, work=0.3) for number in range(8))
 PLAIN = Plan(seed=1, pools=1, workers=1, tasks=TASKS, faults=())
@@ -53,3 +55,37 @@ def test_a_note_of_a_service_is_in_the_log_and_no_step_of_the_task() -> None:
 def test_what_a_full_queue_refused_has_no_certain_outcome() -> None:
     answers = simulate(replace(PLAIN, max_depth=4)).history.where("enqueue")
     assert {op.type for op in answers} == {OperationType.INVOKE, OperationType.OK, OperationType.INFO}
+
+
+def test_a_cancel_that_was_accepted_and_the_key_of_a_submission_are_in_the_history() -> None:
+    cancel = SimulatedFault(kind=FaultKind.CANCEL, at=1.2, victim=1)
+    outcome = simulate(replace(PLAIN, faults=(cancel,)))
+    assert [op.value["task"] for op in outcome.history.where("cancel", OperationType.OK)] == [1]
+    asked = outcome.history.where("enqueue", OperationType.INVOKE)
+    assert {op.value["key"] for op in asked} == {f"task {task.number}" for task in TASKS}
+    assert not outcome.findings
+
+
+def test_an_error_that_is_no_dead_letter_in_the_record_is_a_finding() -> None:
+    fails = tuple(replace(task, failures=5) for task in TASKS)
+    marked = "dead_lettered_at = CASE WHEN v.status = 'error' AND a.queue_name <> '' THEN {now} END"
+    edit = Edit(where="agentexec.store.statements:FINISHED", old=marked, new="dead_lettered_at = NULL")
+    assert not simulate(replace(PLAIN, tasks=fails)).findings
+    with applied([edit]):
+        assert _checkers(replace(PLAIN, tasks=fails)) == {"outcomes"}
+
+
+def test_a_dead_letter_of_no_recorded_task_is_left_behind() -> None:
+    with DEFECTS["resend-dispatched-anew"].planted():
+        assert "queue" in _checkers(replace(PLAIN, tasks=TWICE))
+
+
+def test_a_worker_that_outlives_its_pool_is_a_finding() -> None:
+    kill = SimulatedFault(kind=FaultKind.KILL_PARENT, at=1.2)
+    assert not simulate(replace(PLAIN, faults=(kill,))).findings
+    with DEFECTS["orphan-works-on"].planted():
+        assert "liveness" in _checkers(replace(PLAIN, faults=(kill,)))
+
+
+def _checkers(plan: Plan) -> set[str]:
+    return {finding.checker for finding in simulate(plan).findings}

@@ -98,6 +98,15 @@ UNDONE: Mapping[str, Undone] = MappingProxyType(
             "locks",
             "overlap",
         ),
+        "rebuild-into-a-full-queue": Undone(
+            Edit(
+                where="harness.simulation.queue.memory_queue:MemoryQueue.enqueue",
+                old="(not from_reconciler and 0 < self.policy.max_depth <= depth)",
+                new="0 < self.policy.max_depth <= depth",
+            ),
+            "liveness",
+            "late",
+        ),
         "database-away-while-everything-arrives": Undone(
             Edit(
                 where="harness.simulation.producer:SimulatedProducer._until_answered",

@@ -72,7 +72,7 @@ class MemoryQueue:
                     answers.append(Admission.TAKEN)
                 elif task.lock_key is not None and not takes_locks:
                     answers.append(Admission.LATER)
-                elif full := full or 0 < self.policy.max_depth <= depth:
+                elif full := full or (not from_reconciler and 0 < self.policy.max_depth <= depth):
                     answers.append(Admission.FULL)
                 else:
                     pushed += self._take(task)

@@ -11,8 +11,8 @@ from tests.planted.edits import Edit
 _NOT_DONE = dict.fromkeys((QUEUE_MACHINE, ACTIVITY_MACHINE, SIMULATION), "it does not do that")
 
 
-def _of_scenario(name: str, imitates: str, breaks: str, edit: Edit) -> Defect:
-    return Defect(name=name, imitates=imitates, breaks=breaks, edits=(edit,), scenario="", blind=_NOT_DONE)
+def _of_scenario(name: str, part: str, imitates: str, breaks: str, edit: Edit) -> Defect:
+    return Defect(name=name, imitates=imitates, breaks=breaks, part=part, edits=(edit,), blind=_NOT_DONE)
 
 
 OF_SCENARIOS: Mapping[str, Defect] = MappingProxyType(
@@ -21,18 +21,21 @@ OF_SCENARIOS: Mapping[str, Defect] = MappingProxyType(
         for defect in (
             _of_scenario(
                 "cleanup-takes-pending",
+                "statement retention",
                 "a clean-up by age alone",
                 "a task that waits for long is gone",
                 Edit(where="agentexec.activity.retention:_batch", old="~in_status(PENDING), ", new=""),
             ),
             _of_scenario(
                 "startup-cancels-live",
+                "statement startup",
                 "agentexec 0.3.0 cancels every pending activity when a service starts",
                 "the start of a service cancels what other pools run",
                 Edit(where="agentexec.activity.startup:_orphans", old=" if i not in known", new=""),
             ),
             _of_scenario(
                 "retry-at-once",
+                "hand-over handler to record",
                 "a queue that puts a failed task back into its list",
                 "a service that is down is asked again without any pause",
                 Edit(
@@ -43,6 +46,7 @@ OF_SCENARIOS: Mapping[str, Defect] = MappingProxyType(
             ),
             _of_scenario(
                 "key-forgotten",
+                "statement ENQUEUED",
                 "a key that only the queue compares, and the queue was emptied",
                 "a submission that is sent again becomes a second task",
                 Edit(
@@ -53,6 +57,7 @@ OF_SCENARIOS: Mapping[str, Defect] = MappingProxyType(
             ),
             _of_scenario(
                 "cancel-of-running-ignored",
+                "hand-over cancel to holder",
                 "a cancel that only takes a task out of the queue",
                 "a task that runs goes on after its cancel was accepted",
                 Edit(
@@ -63,6 +68,7 @@ OF_SCENARIOS: Mapping[str, Defect] = MappingProxyType(
             ),
             _of_scenario(
                 "poison-for-ever",
+                "script step",
                 "a queue without a limit of deliveries",
                 "a task whose workers die of it stops a pool for good",
                 Edit(where="lua/common.lua", old="if crashes > max_crashes then", new="if crashes < 0 then"),

@@ -13,6 +13,7 @@ DESTRUCTIVE_POP = Defect(
     name="destructive-pop",
     imitates="agentexec 0.3.0 pops with RPOP's blocking form: from then on only one process has the task",
     breaks="a worker that is killed takes its tasks with it",
+    part="script step",
     scenario="kill-worker",
     also=("lose-reply",),
     edits=(
@@ -53,6 +54,7 @@ FENCE_RESET = Defect(
     name="fence-reset",
     imitates="fencing tokens from a counter in Redis alone: FLUSHALL or a failover begins again with 1",
     breaks="two runs of one task have the same token, and the older one can end the younger one's work",
+    part="script step",
     scenario="flush-redis-early",
     edits=(
         Edit(
@@ -78,6 +80,7 @@ RENEWAL_STEALS_BACK = Defect(
     name="renewal-steals-back",
     imitates="a renewal that writes the lease without a check of its holder, as a bare EXPIRE or ZADD does",
     breaks="a worker that was frozen past its lease takes the task from the worker that runs it",
+    part="script renew",
     scenario="pause-worker",
     blind={
         CHAOS: "the store refuses the stale token, and a worker asks it before the queue",
@@ -114,6 +117,7 @@ LOCK_NOT_ON_FIRST_DELIVERY = Defect(
     name="lock-not-on-first-delivery",
     imitates="agentexec 0.3.0 checks the lock only where a task is requeued, so the first delivery has none",
     breaks="two tasks with one lock key run at the same time",
+    part="script enqueue",
     scenario="locked-burst",
     blind={
         ACTIVITY_MACHINE: "its tasks have no lock keys",
@@ -137,6 +141,7 @@ LOCK_FREED_BY_NON_OWNER = Defect(
     name="lock-freed-by-non-owner",
     imitates="agentexec 0.3.0 has a constant as its lock and deletes it at the end of a task, whichever task has it",
     breaks="the late end of a worker without a lease lets another task run beside the lock's holder",
+    part="script step",
     scenario="kill-worker-locked",
     blind={
         ACTIVITY_MACHINE: "its tasks have no lock keys",
@@ -169,6 +174,7 @@ ENQUEUE_NOT_IDEMPOTENT = Defect(
     name="enqueue-not-idempotent",
     imitates="a push that is sent again after its reply was lost, as redis-py's own retries do with LPUSH",
     breaks="one task is in the queue twice and two workers run it at once",
+    part="script enqueue",
     scenario="messages-sent-twice",
     edits=(
         Edit(
@@ -188,6 +194,7 @@ RELEASE_BURNS_A_RETRY = Defect(
     name="release-burns-a-retry",
     imitates="a queue that counts deliveries, so that a shutdown costs an attempt as a failure or a crash does",
     breaks="after a few deployments a task that never failed is among the dead letters",
+    part="script release",
     scenario="drain-pools-no-crash",
     edits=(
         Edit(where="lua/common.lua", old="if charge and shared ~= token then", new="if true then"),
@@ -199,6 +206,7 @@ DELAY_IN_WHOLE_SECONDS = Defect(
     name="delay-in-whole-seconds",
     imitates="a delay that is cut to whole seconds on its way into the queue",
     breaks="a task that is to run in half a second runs at once",
+    part="hand-over record to queue",
     scenario="failing-tasks",
     blind={
         ACTIVITY_MACHINE: "it delays no task",

@@ -14,6 +14,7 @@ NO_FENCE_ON_FINISH = Defect(
     name="no-fence-on-finish",
     imitates="UPDATE ... WHERE id = $1 AND status = 'running', as most queues in SQL finish a job",
     breaks="a worker that lost its lease ends the run of the one that took over",
+    part="statement FINISHED",
     scenario="pause-worker",
     edits=(
         Edit(where=_FINISHED, old=_MAY_FINISH, new="a.status {sources}"),
@@ -30,6 +31,7 @@ ERROR_BEFORE_RETRY = Defect(
     name="error-before-retry",
     imitates="agentexec 0.3.0 logs ERROR for each failed attempt and then puts the task back",
     breaks="a caller that waits for the end of a task reads that it failed, and later that it is running",
+    part="statement FINISHED",
     scenario="failing-tasks",
     blind={
         QUEUE_MACHINE: "it has no activity store",
@@ -55,6 +57,7 @@ STATUS_BY_WALL_CLOCK = Defect(
     name="status-by-wall-clock",
     imitates="agentexec 0.3.0: the status is that of the newest log entry, by the clock",
     breaks="the latest write decides, whichever worker has the lease and even if the task has ended",
+    part="statement FINISHED",
     scenario="pause-worker",
     blind={
         QUEUE_MACHINE: "it has no activity store",
@@ -66,6 +69,7 @@ REAPER_OVERWRITES_COMPLETE = Defect(
     name="reaper-overwrites-complete",
     imitates="riverqueue/river#1302: the rescuer requeues a job that was completed since its read",
     breaks="a task that is complete runs again",
+    part="statement REVOKED",
     scenario="redis-fails-over",
     blind={
         QUEUE_MACHINE: "it has no activity store",
@@ -77,6 +81,7 @@ CANCEL_OVERWRITES_COMPLETE = Defect(
     name="cancel-overwrites-complete",
     imitates="a cancel that reads the status before it writes, and not in the statement that writes",
     breaks="a complete task is shown as canceled",
+    part="statement CANCEL_REQUESTED",
     scenario="cancel-storm",
     blind={
         QUEUE_MACHINE: "it has no activity store",
@@ -95,6 +100,7 @@ RETRY_NOT_CHARGED = Defect(
     name="retry-not-charged",
     imitates="a counter of retries in the message, which the requeued copy does not have",
     breaks="a task that always fails is tried for ever",
+    part="statement FINISHED",
     scenario="failing-tasks",
     blind={
         QUEUE_MACHINE: "it has no activity store",

@@ -12,6 +12,7 @@ ACK_BEFORE_RUN = Defect(
     name="ack-before-run",
     imitates="Celery's default, acks_early: the broker forgets a task before its handler runs",
     breaks="a worker that is killed takes its tasks with it",
+    part="hand-over record to finish",
     scenario="kill-worker",
     blind={
         QUEUE_MACHINE: "the worker acknowledges, not the queue",
@@ -44,6 +45,7 @@ LATE_COMPLETIONS_DROPPED = Defect(
     name="late-completions-dropped",
     imitates="agentexec 0.3.0 stops reading its workers' events before it joins them",
     breaks="what ends during a shutdown is never recorded",
+    part="hand-over handler to record",
     scenario="drain-pools",
     blind={
         QUEUE_MACHINE: "it has no worker",
@@ -67,6 +69,7 @@ RECONCILER_RERUNS_COMPLETE = Defect(
     name="reconciler-reruns-complete",
     imitates="a reconciler that dispatches every task that the queue does not have, and a start without a check",
     breaks="after a loss of Redis everything that is complete runs again",
+    part="hand-over record to queue",
     scenario="flush-redis",
     blind={
         QUEUE_MACHINE: "it has no activity store",
@@ -94,6 +97,7 @@ REFUSED_RESULT_IS_READ = Defect(
     name="refused-result-is-read",
     imitates="a result backend beside the queue: it keeps what each worker sends, also one that lost the task",
     breaks="a caller reads the result of a run that the record refused",
+    part="hand-over record to finish",
     scenario="pause-worker",
     blind={
         QUEUE_MACHINE: "it has no worker",
@@ -117,6 +121,7 @@ REFUSED_START_RUNS = Defect(
     name="refused-start-runs",
     imitates="a claim by UPDATE of several rows that asks whether any row changed, and not which",
     breaks="a canceled task runs if another task starts in the same statement",
+    part="hand-over start to handler",
     scenario="cancel-storm",
     blind={
         QUEUE_MACHINE: "it has no worker",
@@ -135,6 +140,7 @@ OUTBOX_WAITS = Defect(
     name="outbox-waits",
     imitates="outbox dispatchers that share the slow timer of a clean-up",
     breaks="a task that Redis did not take, or whose producer died, starts half a minute late",
+    part="hand-over record to queue",
     scenario="kill-worker",
     blind={
         QUEUE_MACHINE: "it has no pool",

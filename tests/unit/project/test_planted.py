@@ -5,22 +5,25 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from agentexec.queue import redis_queue
+from agentexec.store import statements
+from agentexec.store.changes import ActivityChange
 from chaos import SCENARIOS
 from harness.scenario import RELEASE
 from harness.simulation.queue import step
-from tests.planted import release
+from tests.planted import parts, release, searches
 from tests.planted.campaign import ORIGINAL, Campaign
 from tests.planted.chaos_runs import CHAOS_RUNS
 from tests.planted.defect import ACTIVITY_MACHINE, CHAOS, MEANS, QUEUE_MACHINE, SIMULATION, Defect
 from tests.planted.defects import DEFECTS
 from tests.planted.edits import Edit, StaleEdit, applied
 from tests.planted.searches import Search
-from tests.planted.table import BEGIN, END, enough, table, write
+from tests.planted.table import BEGIN, END, density, enough, replace_cells, table, write
 
 ROOT = Path(__file__).resolve().parents[3]
 LUA_EDIT = Edit(where="lua/step.lua", old="if held ~= token then", new="if not held then")
@@ -29,7 +32,7 @@ PYTHON_EDIT = Edit(where="harness.simulation.queue.step:_finish", old="return Fa
 
 def defect(**blind: str) -> Defect:
     reasons = {means: blind[means.split()[0]] for means in MEANS if means.split()[0] in blind}
-    return Defect(name="d", imitates="", breaks="", edits=(), scenario="kill-worker", blind=reasons)
+    return Defect(name="d", imitates="", breaks="", part="", edits=(), scenario="kill-worker", blind=reasons)
 
 
 def search(means: str, found: str | None, seconds: float = 0.2) -> Search:
@@ -89,7 +92,10 @@ def test_a_pool_has_the_defect_that_its_environment_names_and_keeps_it(name: str
         ("error-before-retry", SIMULATION),
     ],
 )
-def test_a_few_defects_are_found_by_what_needs_no_servers(name: str, means: str) -> None:
+def test_a_few_defects_are_found_by_what_needs_no_servers(
+    name: str, means: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searches, "SIMULATED", 2)
     reported: list[str] = []
     campaign = Campaign(None, reported.append, means=[means])
     campaign.search_for(DEFECTS[name])
@@ -99,15 +105,48 @@ def test_a_few_defects_are_found_by_what_needs_no_servers(name: str, means: str)
     assert f"{name}, {means}: {found.found}" in reported[0]
 
 
-def test_every_defect_has_a_chaos_run_and_a_means_that_can_find_it() -> None:
+def test_every_defect_has_a_means_that_can_find_it() -> None:
     for one in DEFECTS.values():
-        assert one.scenario in CHAOS_RUNS
+        assert one.scenario in CHAOS_RUNS or CHAOS in one.blind
+        assert one.able(MEANS)
         assert set(one.blind) < set(MEANS)
         assert all(one.blind.values())
 
 
+def test_there_are_forty_and_each_part_of_the_protocol_has_one() -> None:
+    assert len(release.PLANTED) >= 40
+    assert [part for part, names in parts.by_part(release.PLANTED).items() if not names] == []
+    page = (ROOT / "docs" / "design" / "planted.md").read_text("utf-8")
+    assert page.partition(parts.BEGIN)[2].partition(parts.END)[0].strip() == parts.table(release.PLANTED)
+
+
+def test_the_statements_of_the_protocol_are_all_that_change_the_record() -> None:
+    changing = {
+        name
+        for name, value in vars(statements).items()
+        if name.isupper() and isinstance(value, ActivityChange | str) and name[0] != "_" and name != "NEXT_N"
+    }
+    assert changing <= {*parts.STATEMENTS}
+
+
+def test_the_interval_of_a_density_is_that_of_wilson() -> None:
+    assert density(20, 200) == "100 of 1,000 (66 to 149; 20 of 200)"
+    assert density(0, 200) == "0 of 1,000 (0 to 19; 0 of 200)"
+    assert density(200, 200) == "1000 of 1,000 (981 to 1000; 200 of 200)"
+
+
+def test_a_density_is_put_into_its_row_and_all_other_cells_stay(tmp_path: Path) -> None:
+    document = tmp_path / "page.md"
+    row = "| `d` | queue | activity | old | test | chaos |"
+    document.write_text(f"| `d` |\n{BEGIN}\n\n{row}\n{END}\n")
+    found = Search(means=SIMULATION, found="delays: early", tries=200, seconds=1.0, hits=20)
+    replace_cells(document, SIMULATION, {"d": found}, {"d": defect()})
+    new = row.replace("old", f"delays: early: {density(20, 200)}")
+    assert document.read_text() == f"| `d` |\n{BEGIN}\n\n{new}\n{END}\n"
+
+
 def test_a_means_that_should_have_found_a_defect_and_did_not_is_complained_about() -> None:
-    able = list(MEANS)
+    able = defect().able(MEANS)
     searches = [
         search(QUEUE_MACHINE, "x"),
         search(ACTIVITY_MACHINE, "x"),
@@ -117,6 +156,15 @@ def test_a_means_that_should_have_found_a_defect_and_did_not_is_complained_about
     assert enough(defect(), searches, able) == "d was not found by simulation"
     assert enough(defect(), searches[:2], able) is None
     assert enough(defect(), searches[:1], able) == "d was found by 1 means, 2 have to"
+
+
+def test_a_rare_defect_may_be_missed_by_the_simulation_and_the_table_says_why() -> None:
+    rare = replace(defect(chaos="no"), rare="it is rare")
+    able = rare.able(MEANS)
+    assert able == [QUEUE_MACHINE, ACTIVITY_MACHINE]
+    tried = [search(QUEUE_MACHINE, "x"), search(ACTIVITY_MACHINE, "x"), search(SIMULATION, None)]
+    assert enough(rare, tried, able) is None
+    assert "| nothing: 0 of 1,000 (0 to 562; 0 of 3); it is rare |" in table({"d": tried}, {"d": rare})
 
 
 def test_one_means_is_enough_where_no_other_is_able() -> None:
@@ -131,7 +179,8 @@ def test_the_table_shows_what_found_a_defect_its_cost_and_why_others_cannot() ->
     truth = [search(CHAOS, None, 2.0), search(CHAOS, None, 3.2)]
     rows = table({"d": searches, ORIGINAL: truth}, {"d": one}).splitlines()
     assert rows[2] == (
-        "| `d` | two holders (3 examples, 2 s) | cannot: it is blind | cannot: so is it | delivery (3 tasks, 1 s) |"
+        "| `d` | two holders (3 examples, 2 s) | cannot: it is blind | cannot: so is it | none is named | "
+        "delivery (3 tasks, 1 s) |"
     )
     assert rows[3].endswith("nothing (6 tasks, 5 s) |")
 

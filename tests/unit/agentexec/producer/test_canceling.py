@@ -151,9 +151,10 @@ def test_a_request_that_redis_forgot_is_made_again(client: ax.Client, reconciler
     task = client.enqueue_sync("talk", Message()).agent_id
     claim(client)
     client.cancel([task])
-    client.redis.delete(client.queue.keys.cancel)
-    reconciler.run_round(full_pass=False)
-    assert canceled(client.queue) == {task}
+    for _ in range(2):  # it may forget it as long as the task runs
+        client.redis.delete(client.queue.keys.cancel)
+        reconciler.run_round(full_pass=False)
+        assert canceled(client.queue) == {task}
 
 
 def test_a_request_comes_true_also_where_the_queue_lost_everything(

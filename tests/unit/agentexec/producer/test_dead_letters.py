@@ -287,6 +287,21 @@ def test_the_letters_of_other_queues_are_not_listed(client: ax.Client) -> None:
     assert DeadLetters(client.queue_of("another"), client.engine).count() == 0
 
 
+def test_the_letters_of_other_queues_are_not_purged(client: ax.Client, letters: DeadLetters) -> None:
+    task = bury(client)
+    client.redis.flushall()
+    assert DeadLetters(client.queue_of("another"), client.engine).purge([task]) == 0
+    assert letters.count() == 1
+
+
+def test_a_task_that_is_no_dead_letter_any_longer_is_not_purged(client: ax.Client) -> None:
+    """An operator may have read the list before."""
+    task = client.enqueue_sync("talk", Message()).agent_id
+    client.queue.purge([str(task).encode()])
+    assert client.queue.depth().known == 1
+    assert [claimed for claimed, _ in claim(client)] == [task]
+
+
 def test_an_unknown_letter_is_refused(client: ax.Client, letters: DeadLetters) -> None:
     assert letters.get(uuid4()) is None
     with pytest.raises(ax.AgentexecError, match="no dead letter"):

@@ -24,7 +24,7 @@ from agentexec.store.status import Status
 from agentexec.task import Registry, encode_payload
 from agentexec.worker.loop import WorkerLoop
 from agentexec.worker.reconciler import LOOK_BEHIND, REST, START, Reconciler, Rests
-from tests.support.queue_contents import RedisInspector
+from tests.support.queue_contents import RedisInspector, set_policy
 from tests.support.record import new_activity, require_sound, row_of, rows_of, starts
 
 SETTINGS = load_settings(database_url="sqlite://", redis_url="redis://127.0.0.1:1")
@@ -105,6 +105,23 @@ def test_what_another_server_lacks_is_brought_back_at_once(
     reconciler.run_round(full_pass=False)
     assert queue.known([lost, there]) == [True, True]
     assert queue.epoch()
+
+
+@pytest.mark.invariant("I1")
+def test_what_the_queue_had_comes_back_although_new_tasks_took_its_room(
+    engine: Engine, queue: RedisQueue, reconciler: Reconciler
+) -> None:
+    """The outbox does not offer it again. What a full queue had refused before waits for room as always."""
+    had = dispatched(engine, queue, 3)
+    waits = new_activity(queue.name)
+    with engine.begin() as connection:
+        statements.record_enqueued(connection, [waits])
+    queue.drop()
+    set_policy(queue, max_depth=2)
+    new = dispatched(engine, queue, 2)
+    reconciler.run_round(full_pass=False)
+    assert queue.known([*had, *new]) == [True] * 5
+    assert queue.known([waits.id]) == [False]
 
 
 def test_one_slow_scan_is_no_reason_to_rest() -> None:

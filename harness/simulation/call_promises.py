@@ -1,0 +1,48 @@
+"""Watches single calls of the queue: those of workers that were declared gone, and steps that are sent again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.simulation.queue.books import Books
+
+KEPT = 5  # findings; a broken promise stays broken
+
+
+class CallPromises:
+    """A gone worker is refused for good (I4), and a step that is sent again changes nothing (I7)."""
+
+    def __init__(self) -> None:
+        self.findings: list[str] = []
+        self._books: Books | None = None
+        self._gone: set[str] = set()
+
+    def before(self, call: str, books: Books, arguments: Sequence[Any]) -> object:
+        """What the call must leave as it is, for `after`; None if it may change something."""
+        if books is not self._books:  # another server, or one that lost its contents
+            self._books, self._gone = books, set()
+        last = books.last.get(arguments[0].worker) if call == "step" else None
+        return _contents(books) if last is not None and last.nonce == arguments[0].nonce else None
+
+    def after(
+        self, call: str, books: Books, before: object, arguments: Sequence[Any], options: Mapping[str, Any]
+    ) -> None:
+        """Judge a call that was carried out."""
+        if before is not None and before != _contents(books):
+            self._found(f"I7: a step of {arguments[0].worker} that was sent again changed the queue")
+        if call == "release" and options.get("declare_gone"):
+            self._gone.add(arguments[0])
+        if call == "step" and arguments[0].worker in self._gone:
+            self._found(f"I4: the queue answered {arguments[0].worker}, which was declared gone")
+        if call == "register" and arguments[0] in self._gone and arguments[0] in books.workers:
+            self._found(f"I4: {arguments[0]} is registered, and was declared gone")
+
+    def _found(self, what: str) -> None:
+        if len(self.findings) < KEPT:
+            self.findings.append(what)
+
+
+def _contents(books: Books) -> object:
+    ordered = [dict(one.scores) for one in (books.sched, books.lease, books.alone, books.dlq)]
+    return set(books.job), dict(books.holder), [list(one) for one in books.ready], ordered, books.fence

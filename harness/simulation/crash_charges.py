@@ -1,0 +1,72 @@
+"""Watches what the queue charges with a crash: a task whose worker died of it, or could not renew its lease."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from uuid import UUID
+
+from harness.history.injection import INJECT
+from harness.history.names import NEMESIS
+from harness.simulation.plan import FaultKind
+from harness.simulation.queue.books import Books, Holder
+from harness.simulation.recording import SimulatedRecorder
+from harness.simulation.scheduler import Process
+
+# Nanoseconds after the end of a fault within which a lease that it cost is found to be over: a lease, and the next
+# step of a worker that waits for Postgres.
+FOUND_WITHIN = 8 * 10**9
+# What can cost any worker its leases, and what only the one that it strikes. Lost messages are sent again in time.
+OF_ALL = frozenset(
+    {FaultKind.REDIS_AWAY, FaultKind.REDIS_FORGETS, FaultKind.REDIS_FAILS_OVER, FaultKind.REDIS_CLOCK}
+)
+OF_ONE = frozenset({FaultKind.STALL_WORKER, FaultKind.LATE_REQUEST})
+
+
+class CrashCharges:
+    """Compares the books after each call with those before it."""
+
+    def __init__(self, recorder: SimulatedRecorder, processes: Sequence[Process]) -> None:
+        """`processes` grows with the run."""
+        self._recorder = recorder
+        self._processes = processes
+        self._pids: dict[str, int] = {}  # of every worker that registered
+        self._books: Books | None = None
+        self._held: dict[UUID, Holder] = {}
+        self._crashes: dict[UUID, int] = {}
+
+    def check(self, books: Books, now: int) -> Iterator[str]:
+        """The charges since the last call that nothing explains, a sentence each. `now` is in nanoseconds."""
+        self._pids |= {worker: int(identity.split("|")[1]) for worker, identity in books.workers.items()}
+        if books is self._books and books.crash != self._crashes:
+            for task, crashes in books.crash.items():
+                if crashes > self._crashes.get(task, 0) and task in self._held:
+                    yield from self._judged(books, self._held[task].worker, now)
+        self._books, self._held, self._crashes = books, dict(books.holder), dict(books.crash)
+
+    def _judged(self, books: Books, worker: str, now: int) -> Iterator[str]:
+        together = [one for one, by in self._held.items() if by.worker == worker and not _ended(books, one)]
+        if len(together) > 1:
+            yield f"I10: a task is charged for the death of {worker}, which had {len(together)} tasks"
+        if not self._explained(worker, now):
+            yield f"I10: a task is charged with a crash, and {worker} lives and could renew its lease"
+
+    def _explained(self, worker: str, now: int) -> bool:
+        """Whether the worker is dead, or a fault may have cost it its lease."""
+        pid = self._pids.get(worker)
+        process = next((one for one in self._processes if one.pid == pid), None)
+        if process is None or not process.alive or process.stalled_until + FOUND_WITHIN > now:
+            return True
+        for operation in reversed(self._recorder.operations):
+            value = operation.value
+            if operation.process != NEMESIS or value.get("phase") != INJECT:
+                continue
+            if operation.time + abs(value["seconds"]) * 10**9 + FOUND_WITHIN < now:
+                continue
+            if operation.f in OF_ALL or (operation.f in OF_ONE and value.get("at") == process.name):
+                return True
+        return False
+
+
+def _ended(books: Books, task: UUID) -> bool:
+    """Whether a holder ended the task in the same call."""
+    return task not in books.job or task in books.sched.scores

@@ -1,0 +1,19 @@
+"""Importing this puts the defect that `PLANTED_DEFECT` names in force, for good; without the variable there is none.
+
+Also a plugin: `PLANTED_DEFECT=destructive-pop pytest -p tests.planted.in_force tests/conformance`.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import nullcontext
+
+from tests.planted.defects import DEFECTS
+from tests.planted.defects.application import OF_SCENARIOS
+
+VARIABLE = "PLANTED_DEFECT"
+
+_NAME = os.environ.get(VARIABLE)
+# Kept: at its end the edits would be undone.
+_for_good = {**DEFECTS, **OF_SCENARIOS}[_NAME].planted() if _NAME else nullcontext()
+_for_good.__enter__()
