@@ -34,7 +34,6 @@ from harness.checkers.base import Checker, CheckResult, Verdict, check_all
 from harness.history import RUNNER, History, OperationType
 from harness.history.figures import NANOSECONDS
 from harness.history.names import PROMISES
-from harness.history.promises import Loss, Promises
 from harness.simulation.call_faults import CallPoint
 from harness.simulation.context import SimulationContext
 from harness.simulation.evidence import collect_evidence, pending
@@ -48,7 +47,7 @@ from harness.simulation.runtime import VirtualRuntime
 from harness.simulation.scheduler import Scheduler
 from harness.simulation.system import SimulatedSystem
 from harness.simulation.themes import MAX_RETRIES, ends_within, more_checkers, settings_of
-from harness.targets.promised import CANCELED_WITHIN_SECONDS, ORPHAN_LEASES
+from harness.targets.promised import CANCELED_WITHIN_SECONDS, ORPHAN_LEASES, promises_of_reference
 
 # All times are virtual seconds.
 # No fault lasts longer than this after the last moment of the plan.
@@ -178,7 +177,7 @@ class _Simulation:
         context = system.context
         nemesis = SimulatedNemesis(system)
         # How long a lease lasts decides what a stall of a worker may have caused.
-        made = Promises(survives=frozenset(Loss), takes_over_after=context.settings.lease_seconds)
+        made = promises_of_reference(context.settings.lease_seconds)
         context.recorder.record(RUNNER, OperationType.INFO, PROMISES, **made.to_value())
         for _ in range(context.plan.pools):
             system.start_pool()

@@ -33,17 +33,22 @@ RETRY_PAUSES = RetryPauses(base=1.0, cap=300.0)
 
 def everything(settings: TargetSettings) -> Promises:
     """The promises of the reference implementation under these settings."""
+    return promises_of_reference(settings.lease)
+
+
+def promises_of_reference(lease: float) -> Promises:
+    """The promises of the reference implementation; `lease` in seconds."""
     return Promises(
         survives=frozenset(Loss),
         recovers_within={
             Loss.WORKER_KILLED: REPLACED_WITHIN_SECONDS,
-            Loss.POOL_KILLED: settings.lease + REPLACED_WITHIN_SECONDS,
-            Loss.DATABASE_RESTORED: COMPARED_WITHIN_SECONDS + settings.lease,
+            Loss.POOL_KILLED: lease + REPLACED_WITHIN_SECONDS,
+            Loss.DATABASE_RESTORED: COMPARED_WITHIN_SECONDS + lease,
         },
-        takes_over_after=settings.lease,
-        steady_within=settings.lease + REPLACED_WITHIN_SECONDS,
+        takes_over_after=lease,
+        steady_within=lease + REPLACED_WITHIN_SECONDS,
         most_crashes=MOST_CRASHES,
-        orphans_end_within=ORPHAN_LEASES * settings.lease,
+        orphans_end_within=ORPHAN_LEASES * lease,
         cancels_within=CANCELED_WITHIN_SECONDS,
         retry_pauses=RETRY_PAUSES,
         duplicates=True,
