@@ -73,7 +73,8 @@ class LaneSettings:
 class LanePlace:
     """Where a lane is: its number, its servers, and the folder of its history.
 
-    `database` is the number of its database in Redis, so that it can be emptied.
+    `database` is the number of its database in Redis, so that it can be emptied. `fork_server` is the address of the
+    fork server of the run, if it has one.
     """
 
     number: int
@@ -81,6 +82,7 @@ class LanePlace:
     folder: Path
     gauge: MachineGauge
     database: int = 0
+    fork_server: str | None = None
 
 
 class StrikeLane:
@@ -96,6 +98,7 @@ class StrikeLane:
         self._gauge = place.gauge
         self._name = f"lane-{place.number}"
         self._number = place.number
+        self._fork_server = place.fork_server
         self.history = place.folder / self._name
         self._moved = Movement(self.history)
         self._next = place.number * _TASKS_OF_A_LANE
@@ -138,6 +141,7 @@ class StrikeLane:
             disposable=True,
         )
         self.promises: Promises = promised(target, self._given)
+            fork_server=self._fork_server,
         needs, endpoints = getattr(target, "needs", _SERVICES), self._servers
         for role in ROLES:
             for service in (one for one in _SERVICES if one in needs):

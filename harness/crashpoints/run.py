@@ -32,6 +32,14 @@ from harness.history import Recorder
 from harness.history.names import MACHINE
 from harness.progress import Progress
 from harness.run.gauge import MachineGauge
+from harness.targets.programs import fork_server
+
+# What the program of a producer imports (`harness.scenario.producing`).
+_PRODUCER_IMPORTS = "harness.scenario.registry"
+
+# As `Striker.strikes` counts them, two for most. A verdict reads all that its lane has recorded, and with a fork server
+# another lane costs less than that.
+_STRIKES_OF_A_LANE = 60
 
 OUT_OF_TIME = "the time of the run was over before this strike"
 
@@ -53,6 +61,7 @@ class CrashpointsRun:
     """How many commands of each kind the lanes have sent that are closed."""
     repairs: Repairs = field(default_factory=Repairs)
     _gauge: MachineGauge | None = None
+    _fork_server: str | None = None
     _free: list[StrikeLane] = field(default_factory=list)
     _stack: ExitStack = field(default_factory=ExitStack)
     _lanes: int = 0
@@ -67,6 +76,9 @@ class CrashpointsRun:
         self.folder.mkdir(parents=True, exist_ok=True)
         recorder = Recorder(self.folder / f"{MACHINE}.jsonl", process=MACHINE)
         self._gauge = self._stack.enter_context(MachineGauge(self._stack.enter_context(closing(recorder))))
+        if imports := getattr(self.settings.target, "imports", ()):
+            address = self.environment.folder / f"fork-{time.time_ns()}"
+            self._fork_server = self._stack.enter_context(fork_server(address, [_PRODUCER_IMPORTS, *imports]))
         return self
 
     def __exit__(
@@ -166,6 +178,8 @@ class CrashpointsRun:
                     self._strike(striker, crash)
                     if striker.spoiled or time.monotonic() > self.deadline - striker.reserve:
                         break
+                    if self._fork_server is not None and striker.strikes > _STRIKES_OF_A_LANE:
+                        break
                     crash = _next(waiting)
             finally:
                 for row in striker.remaining(max(striker.reserve, self.deadline - time.monotonic())):
@@ -225,6 +239,7 @@ class CrashpointsRun:
             folder=self.folder,
             gauge=self._gauge,
             database=database,
+            fork_server=self._fork_server,
         )
         try:
             return StrikeLane.open(self.settings, place)

@@ -82,7 +82,7 @@ class AgentexecSession:
         version = versions[min(self._pools, len(versions) - 1)]
         self._pools += 1
         return SubprocessPool.start(
-            [sys.executable, "-m", "agentexec", "worker", self.pool],
+            worker_command(self.pool, self._settings),
             environment=self.environment() | {ENV_VERSION: str(version)},
             settings=replace(self._settings, folder=self.folder()),
             name=f"pool-{self._pools}",
@@ -296,6 +296,12 @@ SessionT = TypeVar("SessionT", bound=PreparedSession)
 
 
 def opened(make: Callable[[], SessionT]) -> SessionT:
+def worker_command(pool: str, settings: TargetSettings) -> list[str]:
+    """The command that runs a pool: `agentexec worker`, also as a fork of the fork server of the run."""
+    program = ["agentexec", "worker"] if settings.fork_server is None else ["harness.targets.forked_worker"]
+    return [sys.executable, "-m", *program, pool]
+
+
     """A prepared session; raises `TargetFailed`."""
     session = None
     try:
@@ -326,6 +332,16 @@ class AgentexecTarget:
     def version(self) -> str:
         """The version of the installed agentexec."""
         return ax.__version__
+# What the pools and their workers import, but for the module of the pool, which reads the settings of the run.
+IMPORTS = (
+    "agentexec.cli.worker",
+    "agentexec.worker.process",
+    "psycopg",
+    "sqlalchemy.dialects.postgresql.psycopg",
+    "harness.targets.agentexec_target",
+)
+
+
 
     def open(self, endpoints: Endpoints, settings: TargetSettings) -> AgentexecSession:
         """Open a session and create the schema if it is missing; raises `TargetFailed`."""
@@ -334,6 +350,7 @@ class AgentexecTarget:
 
 TARGET = AgentexecTarget()
 
+    imports: ClassVar[tuple[str, ...]] = IMPORTS
 
 def _request(task: TaskSpec) -> ax.TaskRequest:
     context = Numbered(number=task.number, work=task.work, gate=task.gate, lock=task.lock, fails=task.fails)

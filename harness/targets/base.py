@@ -61,7 +61,8 @@ class TargetSettings:
     `queue` is the name of this run's own queue. `folder` is for working files and is removed at the end. The workers
     record into the folder `history`; `gate_address` is the Unix socket of the run's gates (`harness.gate`). `versions`
     of the application, of each pool in the order of their start; the last one holds for all later pools. `disposable`
-    servers end with the command, so data of an application may be removed from them.
+    servers end with the command, so data of an application may be removed from them. `fork_server` is the Unix socket
+    of the process that forks the processes under test (`harness.targets.fork_server`), if the run has one.
     """
 
     queue: str
@@ -85,6 +86,7 @@ class Submission:
     """
 
     number: int
+    fork_server: str | None = None
     activity: str | None = None
     error: str | None = None
     certain: bool = False
@@ -172,6 +174,9 @@ class Target(Protocol):
     def version(self) -> str:
         """Version of the system under test."""
         ...
+    An optional attribute `imports` names the modules that its processes import and that read no setting of a run: these
+    processes are modules of this interpreter, so they may be forks of one that has imported these (`fork_server` of the
+    settings).
 
     def open(self, endpoints: Endpoints, settings: TargetSettings) -> TargetSession:
         """Prepare the servers, for example the schema, and open a session; raises `TargetFailed`."""

@@ -39,6 +39,7 @@ class ProcessProducer:
             environment={**os.environ, "PYTHONPATH": path},
             folder=settings.folder,
             log=settings.history / f"{name}.log",
+            fork_server=settings.fork_server,
         )
         try:
             self._client.call("open", _START_SECONDS, **given)

@@ -15,6 +15,7 @@ import pytest
 
 from harness.checkers.base import Verdict
 from harness.crashpoints import run as run_module
+from harness.crashpoints.lane import LaneSettings
 from harness.crashpoints.lives import LIVES
 from harness.crashpoints.points import CrashKind, CrashRow, CrashStrike, Point
 from harness.crashpoints.run import CrashpointsRun
@@ -29,7 +30,7 @@ POINT = Point(life="plain", role="worker", service="redis", client="w", name="GE
 def run_in(folder: Path, rows: Sequence[CrashRow] = ()) -> CrashpointsRun:
     unused: Any = None
     return CrashpointsRun(
-        settings=unused,
+        settings=LaneSettings(target_name="x", target=unused),
         environment=unused,
         folder=folder,
         jobs=1,
