@@ -36,7 +36,7 @@ FILE = "crashpoints.json"
 
 _BACKEND = "embedded"
 _SECONDS = 600
-_JOBS = 8
+_JOBS = 10
 _LEASE_SECONDS = 2.0
 
 

@@ -25,7 +25,7 @@ from harness.crashpoints.listing import points_of, without_repeated
 from harness.crashpoints.lives import LIVES, Life
 from harness.crashpoints.points import PRODUCER, CommandKind, CrashKind, CrashRow, CrashStrike, Point
 from harness.crashpoints.repairs import Repairs
-from harness.crashpoints.striking import Striker
+from harness.crashpoints.striking import Striker, not_struck
 from harness.environments.base import Environment
 from harness.errors import FOREIGN_ERRORS, HarnessError, TargetFailed, describe_error
 from harness.history import Recorder
@@ -198,9 +198,14 @@ class CrashpointsRun:
                 )
             )
             return
+        if self.repairs.is_gone(crash):
+            self._add(not_struck(crash))
+            return
         try:
             row = striker.strike(crash)
             self.repairs.note(crash, striker.sent)
+            if row is not None and row.verdict is Verdict.NOT_ASKED and not row.struck:
+                self.repairs.note_gone(crash)
         except FOREIGN_ERRORS as error:
             row, striker.spoiled = _unknown(crash, _text(error)), True
         if row is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.environments.base import Endpoints
 from harness.targets.adapter_client import AdapterClient
-from harness.targets.base import Submission, TargetSettings, TaskSpec
+from harness.targets.base import OperatorAction, Submission, TargetSettings, TaskSpec
 
 # The program that answers its calls; it finds targets by name, which this layer does not.
 _PROGRAM = "harness.scenario.producing"
@@ -53,6 +53,9 @@ class ProcessProducer:
 
     def cancel(self, activities: Sequence[str]) -> None:
         self._client.call("cancel", activities=list(activities))
+
+    def operate(self, action: OperatorAction, activities: Sequence[str]) -> None:
+        self._client.call("operate", action=action, activities=list(activities))
 
     def pids(self) -> list[int]:
         return self._client.pids()

@@ -19,7 +19,7 @@ from harness.crashpoints.lane import LaneSettings
 from harness.crashpoints.lives import LIVES
 from harness.crashpoints.points import CrashKind, CrashRow, CrashStrike, Point
 from harness.crashpoints.run import CrashpointsRun
-from harness.crashpoints.striking import Striker, _wait_while
+from harness.crashpoints.striking import Striker, _wait_while, not_struck
 from harness.errors import HarnessError, TargetFailed
 from harness.progress import Quiet
 from harness.wire import ArmedStrike, Blow, Command, Strike, WireClient
@@ -103,6 +103,29 @@ def test_a_strike_whose_lane_does_not_open_is_left_to_the_other_lanes(
     reset = CrashStrike(point=POINT, kind=CrashKind.RESET)
     [row] = run_in(tmp_path).strike([reset])
     assert row.verdict is Verdict.VALID
+
+
+def test_what_does_not_come_again_after_a_strike_is_waited_for_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[CrashStrike] = []
+
+    def strike(striker: Any, crash: CrashStrike) -> CrashRow:
+        tried.append(crash)
+        return not_struck(crash)
+
+    lane = SimpleNamespace(kinds=Counter, close=lambda: None, database=0, can_kill_producer=True)
+    monkeypatch.setattr(CrashpointsRun, "_lane", lambda run: lane)
+    monkeypatch.setattr(Striker, "strike", strike)
+    monkeypatch.setattr(Striker, "reserve", 0.0)
+    first = CrashStrike(point=POINT, kind=CrashKind.RESET)
+    repairs = [CrashStrike(point=replace(POINT, name="SET"), kind=kind, first=first) for kind in CrashKind]
+    rows = run_in(tmp_path).strike(repairs)
+    assert tried == repairs[:1]
+    assert {(row.strike.first, row.verdict, row.outcome) for row in rows} == {
+        (first, Verdict.NOT_ASKED, "not again")
+    }
+    assert len(rows) == len(repairs)
 
 
 def test_a_strike_that_missed_its_command_is_made_once_more(
