@@ -185,6 +185,9 @@ def test_what_a_start_has_in_common_with_another_life_is_struck_there() -> None:
     assert without_repeated([POINT, start, alone]) == [POINT, alone]
     emptied = replace(alone, life="emptied", name="HGET")
     assert without_repeated([emptied, replace(emptied, occurrence=3), start, POINT]) == [emptied, POINT]
+    requeued, purged = (replace(emptied, life=life, name="ZMSCORE") for life in ("requeued", "purged"))
+    both = [requeued, replace(requeued, occurrence=2), purged]
+    assert without_repeated([emptied, *both, replace(purged, name="HGET")]) == [emptied, requeued, purged]
 
 
 def test_the_table_names_every_point_and_repeats_what_is_not_clean() -> None:
