@@ -33,6 +33,8 @@ from harness.wire import ArmedStrike, Command, Strike
 
 ATTEMPTS = 3
 """How often a strike is tried if its command does not occur."""
+# Of a second strike: what does not come again takes a long wait each time.
+_ATTEMPTS_AT_REPAIRS = 2
 
 _NUDGE_SECONDS = 2.0
 _STRIKE_SECONDS = 4.0
@@ -70,7 +72,7 @@ class Striker:
     def strike(self, crash: CrashStrike) -> CrashRow | None:
         """Strike and judge; None if the verdict comes with `remaining`. A strike that cannot be made is UNKNOWN."""
         began = time.monotonic()
-        for number in range(ATTEMPTS):
+        for number in range(_attempts(crash)):
             record = self._attempt(crash, LIVES[crash.point.life], patient=number > 0)
             if record is not None:
                 return self._judge(replace(record, seconds=time.monotonic() - began))
@@ -316,6 +318,10 @@ class Striker:
         return (*found, drained)
 
 
+def _attempts(crash: CrashStrike) -> int:
+    return ATTEMPTS if crash.first is None else _ATTEMPTS_AT_REPAIRS
+
+
 def not_struck(crash: CrashStrike, seconds: float = 0.0) -> CrashRow:
     """The row of a strike whose command did not come."""
     return CrashRow(
@@ -323,7 +329,7 @@ def not_struck(crash: CrashStrike, seconds: float = 0.0) -> CrashRow:
         # What repairs something may depend on more than on the strike before it: on a clock, for example.
         verdict=Verdict.UNKNOWN if crash.first is None else Verdict.NOT_ASKED,
         outcome="not struck" if crash.first is None else "not again",
-        why=f"the command did not occur in {ATTEMPTS} lives",
+        why=f"the command did not occur in {_attempts(crash)} lives",
         struck=False,
         seconds=seconds,
     )
