@@ -118,7 +118,7 @@ class ForkedProgram:
             raise subprocess.TimeoutExpired(self._command, timeout) from None
 
     def kill(self) -> None:
-        if not self._end.done():
+        if self.returncode is None:
             send([self.pid], signal.SIGKILL)
 
     def _watch(self, server: socket.socket) -> None:

@@ -103,7 +103,7 @@ def test_the_end_of_a_fork_is_known_to_every_thread_that_waits(start: Start, eve
 
 
 def test_forks_outlive_their_fork_server_and_a_server_that_has_ended_forks_no_more(
-    start: Start, modules: Path
+    start: Start, modules: Path, eventually: Eventually
 ) -> None:
     with fork_server(modules / "t", ["template"]) as address:
         program = start("waiting", address=address)
@@ -111,6 +111,7 @@ def test_forks_outlive_their_fork_server_and_a_server_that_has_ended_forks_no_mo
     with pytest.raises(OSError, match="fork server has ended"):
         program.wait(PATIENCE_SECONDS)
     program.kill()
+    eventually(lambda: not is_alive(program.pid))
     with pytest.raises(OSError, match="refused"):
         start("waiting", address=address)
 
