@@ -18,6 +18,10 @@ from harness.wire import Command
 _IDLE_SECONDS = 2.5
 
 
+class LifeDidNotEnd(HarnessError):
+    """A life ended badly although nothing was struck."""
+
+
 def points_of(lane: StrikeLane, life: Life, *, background: bool) -> list[Point]:
     """The commands of one life, in order.
 
@@ -90,7 +94,7 @@ def without_repeated(points: Sequence[Point]) -> list[Point]:
 def _back_to_normal(lane: StrikeLane) -> None:
     lane.recover()
     if not lane.finish(patience(lane)):
-        raise HarnessError(
+        raise LifeDidNotEnd(
             f"A life without any strike did not end within {patience(lane):g} s. Check the target."
         )
     time.sleep(AFTER_SECONDS)

@@ -21,7 +21,7 @@ from typing import Self, TypeVar
 
 from harness.checkers.base import Verdict
 from harness.crashpoints.lane import LanePlace, LaneSettings, StrikeLane
-from harness.crashpoints.listing import points_of, without_repeated
+from harness.crashpoints.listing import LifeDidNotEnd, points_of, without_repeated
 from harness.crashpoints.lives import LIVES, Life
 from harness.crashpoints.points import PRODUCER, CommandKind, CrashKind, CrashRow, CrashStrike, Point
 from harness.crashpoints.repairs import Repairs
@@ -60,6 +60,8 @@ class CrashpointsRun:
     seen: Counter[CommandKind] = field(default_factory=Counter)
     """How many commands of each kind the lanes have sent that are closed."""
     repairs: Repairs = field(default_factory=Repairs)
+    unlived: dict[str, str] = field(default_factory=dict)
+    """The lives that did not end without any strike, with the reason: they are not struck."""
     _gauge: MachineGauge | None = None
     _fork_server: str | None = None
     _free: list[StrikeLane] = field(default_factory=list)
@@ -98,7 +100,12 @@ class CrashpointsRun:
             try:
                 while (life := _next(waiting)) is not None:
                     lane = lane or self._lane()
-                    found[life.name] = points_of(lane, life, background=life is lives[0])
+                    try:
+                        found[life.name] = points_of(lane, life, background=life is lives[0])
+                    except LifeDidNotEnd as error:
+                        self.unlived[life.name] = str(error)
+                        ended, lane = lane, None
+                        self._close(ended)
                     self.progress.update(f"{len(found)} of {len(lives)}")
             finally:
                 if lane is not None:
@@ -107,7 +114,9 @@ class CrashpointsRun:
         self._side_by_side(min(self.jobs, len(lives)), list_some)
         if self._errors:
             raise self._errors[0]
-        self.points = without_repeated([point for life in lives for point in found[life.name]])
+        if not found:
+            raise LifeDidNotEnd(next(iter(self.unlived.values())))
+        self.points = without_repeated([point for life in lives for point in found.get(life.name, ())])
         return self.points
 
     def strike(self, strikes: Sequence[CrashStrike]) -> list[CrashRow]:

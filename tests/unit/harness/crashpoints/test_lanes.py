@@ -16,7 +16,8 @@ import pytest
 from harness.checkers.base import Verdict
 from harness.crashpoints import run as run_module
 from harness.crashpoints.lane import LaneSettings
-from harness.crashpoints.lives import LIVES
+from harness.crashpoints.listing import LifeDidNotEnd
+from harness.crashpoints.lives import LIVES, Life
 from harness.crashpoints.points import CrashKind, CrashRow, CrashStrike, Point
 from harness.crashpoints.run import CrashpointsRun
 from harness.crashpoints.striking import Striker, _wait_while, not_struck
@@ -81,6 +82,26 @@ def test_a_lane_in_which_a_life_cannot_be_listed_is_closed_too(
     with pytest.raises(HarnessError, match="did not end"), run_in(tmp_path) as run:
         run.list_points([LIVES["plain"]])
     assert closed == ["lane"]
+
+
+def test_a_life_that_does_not_end_without_a_strike_is_left_out_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[str] = []
+    lane = SimpleNamespace(kinds=Counter, close=lambda: closed.append("lane"), database=0)
+
+    def listed(lane: Any, life: Life, *, background: bool) -> list[Point]:
+        if life.name == "emptied":
+            raise LifeDidNotEnd("It did not end.")
+        return [POINT]
+
+    monkeypatch.setattr(CrashpointsRun, "_lane", lambda run: lane)
+    monkeypatch.setattr(run_module, "points_of", listed)
+    with run_in(tmp_path) as run:
+        assert run.list_points([LIVES["emptied"], LIVES["plain"]]) == [POINT]
+        assert (run.unlived, closed) == ({"emptied": "It did not end."}, ["lane"])
+    with pytest.raises(LifeDidNotEnd), run_in(tmp_path / "other") as run:
+        run.list_points([LIVES["emptied"]])
 
 
 def test_a_strike_whose_lane_does_not_open_is_left_to_the_other_lanes(
