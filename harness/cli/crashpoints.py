@@ -12,6 +12,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
+from harness.checkers.base import Verdict
 from harness.cli.called import called_as
 from harness.command_line import filled_path, positive
 from harness.crashpoints.lane import LaneSettings
@@ -36,7 +37,7 @@ FILE = "crashpoints.json"
 
 _BACKEND = "embedded"
 _SECONDS = 600
-_JOBS = 8
+_JOBS = 10
 _LEASE_SECONDS = 2.0
 
 
@@ -120,6 +121,8 @@ def _run(
         )
         with run:
             strikes = only or _listed(options, target, run)
+            for name, why in run.unlived.items():
+                print(f"UNKNOWN: the life {name} is not struck. {why}")
             rows = [] if options.list else run.strike(strikes)
             if not (options.list or only or options.lives):
                 # Without all lives, what another life sends would pass for a repair.
@@ -131,7 +134,8 @@ def _run(
     # A part of the lives, or of the strikes, says nothing about what is left out.
     seen = {} if options.only or options.lives or options.strikes else run.seen
     _report(options, target, rows, folder, seen=seen, seconds=time.monotonic() - began)
-    return overall(rows).exit_code
+    unknown = [Verdict.UNKNOWN] if run.unlived else []
+    return Verdict.combine([overall(rows), *unknown]).exit_code
 
 
 def _listed(options: Namespace, target: Target, run: CrashpointsRun) -> list[CrashStrike]:

@@ -41,13 +41,15 @@ _OF_QUEUE = frozenset({"queue", "witnesses"})
 class StrikeRecord:
     """What is known of one strike: the numbers of its faults in its lane, its tasks, and operations that no file has.
 
-    `may_end_badly`: the life cancels its task. `alone`: no task of another strike was unfinished at its end.
+    `may_end_badly`: the life cancels its task, or lets it die. `requeued`: what dies runs again as another activity, to
+    a good end. `alone`: no task of another strike was unfinished at its end.
     """
 
     strike: CrashStrike
     faults: frozenset[int]
     tasks: frozenset[int]
     may_end_badly: bool
+    requeued: bool = False
     alone: bool = True
     seconds: float = 0.0
     operations: tuple[Operation, ...] = field(default=())
@@ -89,6 +91,7 @@ def judged(record: StrikeRecord, history: History) -> CrashRow:
         "fencing": fencing(),
         "effects": effects(),
         "locks": locks(minimum=0),
+        **({"requeue": _completed} if record.requeued else {}),
         "queue": nothing_left(),
         "witnesses": witnesses(),
         "causality": causality(),
@@ -156,6 +159,17 @@ def _without_unrecorded_ends(history: History) -> History:
             and operation.process in killed
             and again.get(task_of(operation), 0) > operation.time
         )
+    )
+
+
+def _completed(history: History) -> CheckResult:
+    """Every task that was acknowledged has an activity that is complete."""
+    found = account(history)
+    bad = sorted(found.acknowledged - found.completed)
+    return CheckResult(
+        verdict=Verdict.of(wrong=bool(bad), unsure=False),
+        summary=f"not complete: {bad}" if bad else "all are complete",
+        figures={"incomplete": len(bad)},
     )
 
 

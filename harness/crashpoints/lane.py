@@ -32,7 +32,7 @@ from harness.run.gauge import MachineGauge
 from harness.run.kept_logs import record_clock
 from harness.run.patience import Movement, Patience
 from harness.targets.adapter import AdapterTarget
-from harness.targets.base import Submission, Target, TargetSession, TargetSettings, TaskSpec
+from harness.targets.base import OperatorAction, Submission, Target, TargetSession, TargetSettings, TaskSpec
 from harness.targets.guarded import GuardedSession
 from harness.targets.pools import Pools, RunningPool
 from harness.targets.producer import ProcessProducer
@@ -42,6 +42,8 @@ from harness.wire import ArmedStrike, Command, Wire
 _POLL_SECONDS = 0.02
 # A look at the tasks costs the servers and this process more than most commands, so the looks become rarer.
 _SELDOM, _SELDOMEST_SECONDS = 1.5, 0.1
+# What has moved is asked for less often still: most waits are over before.
+_LOOK_SECONDS = 0.5
 _FRESH_TASKS = 3
 _PASS_SECONDS = 3.0
 _END_SECONDS = 15.0
@@ -73,7 +75,8 @@ class LaneSettings:
 class LanePlace:
     """Where a lane is: its number, its servers, and the folder of its history.
 
-    `database` is the number of its database in Redis, so that it can be emptied.
+    `database` is the number of its database in Redis, so that it can be emptied. `fork_server` is the address of the
+    fork server of the run, if it has one.
     """
 
     number: int
@@ -81,6 +84,7 @@ class LanePlace:
     folder: Path
     gauge: MachineGauge
     database: int = 0
+    fork_server: str | None = None
 
 
 class StrikeLane:
@@ -96,6 +100,7 @@ class StrikeLane:
         self._gauge = place.gauge
         self._name = f"lane-{place.number}"
         self._number = place.number
+        self._fork_server = place.fork_server
         self.history = place.folder / self._name
         self._moved = Movement(self.history)
         self._next = place.number * _TASKS_OF_A_LANE
@@ -104,6 +109,8 @@ class StrikeLane:
         self._stack = ExitStack()
         self._producer: LaneProducer | None = None
         self.wires: dict[tuple[str, Service], Wire] = {}
+        self.dead_letters: list[str] = []
+        """The activities that may be dead letters; the verdict about a later life must not find them."""
 
     @classmethod
     def open(cls, settings: LaneSettings, place: LanePlace) -> Self:
@@ -136,6 +143,7 @@ class StrikeLane:
             lease=self.settings.lease,
             graceful_shutdown=self.settings.graceful_shutdown,
             disposable=True,
+            fork_server=self._fork_server,
         )
         self.promises: Promises = promised(target, self._given)
         needs, endpoints = getattr(target, "needs", _SERVICES), self._servers
@@ -254,11 +262,14 @@ class StrikeLane:
         """Wait until this holds or every task has ended; False once nothing has changed for `within` seconds."""
         patience, pause = Patience(within, self._gauge, slowest=slowest), _POLL_SECONDS
         movement: Callable[[], object] = getattr(self.observer, "movement", lambda: None)
+        looked = time.monotonic()
         while (unfinished := self.unfinished()) and not holds():
-            patience.look((unfinished, self._moved.operations(), movement()))
-            self.quiet = patience.quiet
-            if patience.is_over:
-                return False
+            if time.monotonic() > looked + _LOOK_SECONDS:
+                looked = time.monotonic()
+                patience.look((unfinished, self._moved.operations(), movement()))
+                self.quiet = patience.quiet
+                if patience.is_over:
+                    return False
             time.sleep(pause)
             pause = min(_SELDOM * pause, _SELDOMEST_SECONDS)
         self.quiet = 0.0
@@ -291,6 +302,13 @@ class StrikeLane:
         """Remove all data of the lane in Redis."""
         with closing(RedisConnection(plain_url(self._servers.redis_url), timeout=_REDIS_SECONDS)) as redis:
             redis.call("FLUSHDB")
+
+    def purge(self) -> None:
+        """Delete the dead letters of earlier lives."""
+        if self.dead_letters:
+            operate: Callable[..., object] = getattr(self.observer, "operate")  # noqa: B009 - not of the protocol
+            operate(OperatorAction.PURGE, self.dead_letters)
+            self.dead_letters.clear()
 
     def start_workers(self) -> bool:
         """Start a pool if none has workers, or once the one that is stopping has ended; whether it was necessary."""

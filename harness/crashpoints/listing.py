@@ -18,6 +18,10 @@ from harness.wire import Command
 _IDLE_SECONDS = 2.5
 
 
+class LifeDidNotEnd(HarnessError):
+    """A life ended badly although nothing was struck."""
+
+
 def points_of(lane: StrikeLane, life: Life, *, background: bool) -> list[Point]:
     """The commands of one life, in order.
 
@@ -70,14 +74,19 @@ def _points_of_start(lane: StrikeLane, life: Life) -> list[Point]:
 
 
 def without_repeated(points: Sequence[Point]) -> list[Point]:
-    """The points without those of lives that add only what no other life has (`Life.only_own`)."""
-    known = {point.kind for point in points if not LIVES[point.life].only_own}
+    """The points without those of lives that add only what no other life has (`Life.only_own`).
+
+    What several operators send is struck in the life of each.
+    """
+    known = {("", point.kind) for point in points if not LIVES[point.life].only_own}
     found = []
     for point in points:
-        if LIVES[point.life].only_own:
-            if point.kind in known:
+        life = LIVES[point.life]
+        if life.only_own:
+            key = (life.name if life.action else "", point.kind)
+            if not known.isdisjoint({("", point.kind), key}):
                 continue
-            known.add(point.kind)
+            known.add(key)
         found.append(point)
     return found
 
@@ -85,7 +94,7 @@ def without_repeated(points: Sequence[Point]) -> list[Point]:
 def _back_to_normal(lane: StrikeLane) -> None:
     lane.recover()
     if not lane.finish(patience(lane)):
-        raise HarnessError(
+        raise LifeDidNotEnd(
             f"A life without any strike did not end within {patience(lane):g} s. Check the target."
         )
     time.sleep(AFTER_SECONDS)

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from harness.crashpoints.points import PRODUCER, WORKER, CrashKind
 from harness.history.promises import Loss, Promises, SigtermPromise
 from harness.targets.adapter import AdapterTarget
-from harness.targets.base import Target, TaskFeature, TaskSpec
+from harness.targets.base import OperatorAction, Target, TaskFeature, TaskSpec
 
 _DELAY_SECONDS = 0.3
 # The work of each handler, so that what a worker sends at the beginning and at the end of a run comes apart.
@@ -19,19 +19,24 @@ _BATCH = 4
 
 
 class Meanwhile(Enum):
-    """What happens while the first task of a life waits in its handler."""
+    """What happens while the first task of a life waits in its handler.
+
+    POISON: the handler ends its worker, as often as the task begins again, until it is a dead letter.
+    """
 
     NOTHING = auto()
     CANCEL = auto()
     DRAIN = auto()
     EMPTY = auto()
+    POISON = auto()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Life:
     """One life. `count` tasks are submitted together; `locked` gives all of them one lock key.
 
-    `starts` is the side whose process starts before that: PRODUCER, WORKER, or empty.
+    `starts` is the side whose process starts before that: PRODUCER, WORKER, or empty. `action` is what an operator
+    does with the tasks once they have ended, by the process of the producer.
     """
 
     name: str
@@ -42,11 +47,27 @@ class Life:
     meanwhile: Meanwhile = Meanwhile.NOTHING
     feature: TaskFeature | None = None
     starts: str = ""
+    action: OperatorAction | None = None
 
     @property
     def only_own(self) -> bool:
         """Whether only commands are struck that no other life has, each at its first occurrence."""
-        return bool(self.starts) or self.meanwhile is Meanwhile.EMPTY
+        return self.is_long or self.meanwhile is Meanwhile.EMPTY
+
+    @property
+    def is_long(self) -> bool:
+        """Whether its own commands come late in it: it starts a process, or waits for the end of its tasks."""
+        return bool(self.starts or self.action) or self.meanwhile is Meanwhile.POISON
+
+    @property
+    def restarts(self) -> bool:
+        """Whether it starts a process again by itself that has ended."""
+        return bool(self.starts or self.action)
+
+    @property
+    def may_end_badly(self) -> bool:
+        """Whether a task may end otherwise than complete."""
+        return self.meanwhile in (Meanwhile.CANCEL, Meanwhile.POISON)
 
     @property
     def left_out(self) -> Mapping[CrashKind, str]:
@@ -57,7 +78,7 @@ class Life:
         """
         if self.starts:
             return {CrashKind.KILLED_LATE: "", CrashKind.KILLED_AFTER: "as next"}
-        return {} if self.meanwhile is Meanwhile.NOTHING else {CrashKind.KILLED_LATE: ""}
+        return {CrashKind.KILLED_LATE: ""} if self.only_own or self.meanwhile is not Meanwhile.NOTHING else {}
 
     def tasks(self, first: int, *, gated: bool = False) -> list[TaskSpec]:
         """The tasks, numbered from `first`; all have gates if `gated`, else the first if it waits in its handler."""
@@ -84,6 +105,13 @@ class Life:
             return False
         if self.meanwhile is Meanwhile.DRAIN and promises.sigterm is SigtermPromise.STOPS:
             return False
+        actions = getattr(target, "operator_actions", ())
+        if self.meanwhile is Meanwhile.POISON and not (
+            promises.most_crashes and OperatorAction.PURGE in actions
+        ):
+            return False
+        if self.action and self.action not in actions:
+            return False
         return self.feature is None or self.feature in getattr(target, "features", ())
 
 
@@ -101,6 +129,10 @@ LIVES: Mapping[str, Life] = MappingProxyType(
             Life(name="emptied", count=2, meanwhile=Meanwhile.EMPTY),
             Life(name="pool-start", starts=WORKER),
             Life(name="producer-start", starts=PRODUCER),
+            Life(name="cleaned", action=OperatorAction.CLEAN_UP),
+            Life(name="poison", meanwhile=Meanwhile.POISON),
+            Life(name="requeued", meanwhile=Meanwhile.POISON, action=OperatorAction.REQUEUE),
+            Life(name="purged", meanwhile=Meanwhile.POISON, action=OperatorAction.PURGE),
         )
     }
 )

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from harness.errors import TargetFailed
 from harness.targets.adapter import AdapterSession
-from harness.targets.base import Submission, TaskSpec
+from harness.targets.base import OperatorAction, Submission, TaskSpec
 
 
 class LaneProducer(Protocol):
@@ -19,6 +19,10 @@ class LaneProducer(Protocol):
 
     def cancel(self, activities: Sequence[str]) -> None:
         """Cancel tasks; raises `TargetFailed`."""
+        ...
+
+    def operate(self, action: OperatorAction, activities: Sequence[str]) -> None:
+        """Do what an operator does with tasks that have ended (`OperatorAction`); raises `TargetFailed`."""
         ...
 
     def pids(self) -> list[int]:
@@ -42,6 +46,10 @@ class ClientOfAdapter:
     def cancel(self, activities: Sequence[str]) -> None:
         del activities
         raise TargetFailed("An adapter has no call that cancels. Leave the life `canceled` out.")
+
+    def operate(self, action: OperatorAction, activities: Sequence[str]) -> None:
+        del action, activities
+        raise TargetFailed("An adapter has no call for operators.")
 
     def pids(self) -> list[int]:
         return self.session.client.pids()

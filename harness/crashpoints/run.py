@@ -21,17 +21,25 @@ from typing import Self, TypeVar
 
 from harness.checkers.base import Verdict
 from harness.crashpoints.lane import LanePlace, LaneSettings, StrikeLane
-from harness.crashpoints.listing import points_of, without_repeated
+from harness.crashpoints.listing import LifeDidNotEnd, points_of, without_repeated
 from harness.crashpoints.lives import LIVES, Life
 from harness.crashpoints.points import PRODUCER, CommandKind, CrashKind, CrashRow, CrashStrike, Point
 from harness.crashpoints.repairs import Repairs
-from harness.crashpoints.striking import Striker
+from harness.crashpoints.striking import Striker, not_struck
 from harness.environments.base import Environment
 from harness.errors import FOREIGN_ERRORS, HarnessError, TargetFailed, describe_error
 from harness.history import Recorder
 from harness.history.names import MACHINE
 from harness.progress import Progress
 from harness.run.gauge import MachineGauge
+from harness.targets.programs import fork_server
+
+# What the program of a producer imports (`harness.scenario.producing`).
+_PRODUCER_IMPORTS = "harness.scenario.registry"
+
+# As `Striker.strikes` counts them, two for most. A verdict reads all that its lane has recorded, and with a fork server
+# another lane costs less than that.
+_STRIKES_OF_A_LANE = 60
 
 OUT_OF_TIME = "the time of the run was over before this strike"
 
@@ -52,7 +60,10 @@ class CrashpointsRun:
     seen: Counter[CommandKind] = field(default_factory=Counter)
     """How many commands of each kind the lanes have sent that are closed."""
     repairs: Repairs = field(default_factory=Repairs)
+    unlived: dict[str, str] = field(default_factory=dict)
+    """The lives that did not end without any strike, with the reason: they are not struck."""
     _gauge: MachineGauge | None = None
+    _fork_server: str | None = None
     _free: list[StrikeLane] = field(default_factory=list)
     _stack: ExitStack = field(default_factory=ExitStack)
     _lanes: int = 0
@@ -67,6 +78,9 @@ class CrashpointsRun:
         self.folder.mkdir(parents=True, exist_ok=True)
         recorder = Recorder(self.folder / f"{MACHINE}.jsonl", process=MACHINE)
         self._gauge = self._stack.enter_context(MachineGauge(self._stack.enter_context(closing(recorder))))
+        if imports := getattr(self.settings.target, "imports", ()):
+            address = self.environment.folder / f"fork-{time.time_ns()}"
+            self._fork_server = self._stack.enter_context(fork_server(address, [_PRODUCER_IMPORTS, *imports]))
         return self
 
     def __exit__(
@@ -86,7 +100,12 @@ class CrashpointsRun:
             try:
                 while (life := _next(waiting)) is not None:
                     lane = lane or self._lane()
-                    found[life.name] = points_of(lane, life, background=life is lives[0])
+                    try:
+                        found[life.name] = points_of(lane, life, background=life is lives[0])
+                    except LifeDidNotEnd as error:
+                        self.unlived[life.name] = str(error)
+                        ended, lane = lane, None
+                        self._close(ended)
                     self.progress.update(f"{len(found)} of {len(lives)}")
             finally:
                 if lane is not None:
@@ -95,7 +114,9 @@ class CrashpointsRun:
         self._side_by_side(min(self.jobs, len(lives)), list_some)
         if self._errors:
             raise self._errors[0]
-        self.points = without_repeated([point for life in lives for point in found[life.name]])
+        if not found:
+            raise LifeDidNotEnd(next(iter(self.unlived.values())))
+        self.points = without_repeated([point for life in lives for point in found.get(life.name, ())])
         return self.points
 
     def strike(self, strikes: Sequence[CrashStrike]) -> list[CrashRow]:
@@ -166,6 +187,8 @@ class CrashpointsRun:
                     self._strike(striker, crash)
                     if striker.spoiled or time.monotonic() > self.deadline - striker.reserve:
                         break
+                    if self._fork_server is not None and striker.strikes > _STRIKES_OF_A_LANE:
+                        break
                     crash = _next(waiting)
             finally:
                 for row in striker.remaining(max(striker.reserve, self.deadline - time.monotonic())):
@@ -184,9 +207,14 @@ class CrashpointsRun:
                 )
             )
             return
+        if self.repairs.is_gone(crash):
+            self._add(not_struck(crash))
+            return
         try:
             row = striker.strike(crash)
             self.repairs.note(crash, striker.sent)
+            if row is not None and row.verdict is Verdict.NOT_ASKED and not row.struck:
+                self.repairs.note_gone(crash)
         except FOREIGN_ERRORS as error:
             row, striker.spoiled = _unknown(crash, _text(error)), True
         if row is not None:
@@ -225,6 +253,7 @@ class CrashpointsRun:
             folder=self.folder,
             gauge=self._gauge,
             database=database,
+            fork_server=self._fork_server,
         )
         try:
             return StrikeLane.open(self.settings, place)

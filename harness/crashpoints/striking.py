@@ -28,11 +28,13 @@ from harness.history import History, Operation, OperationType
 from harness.history.injection import HEAL, INJECT, InjectionKind
 from harness.history.names import DRAIN, MACHINE, RUNNER
 from harness.history.promises import Loss
-from harness.targets.base import TaskSpec
+from harness.targets.base import OperatorAction, TaskSpec
 from harness.wire import ArmedStrike, Command, Strike
 
 ATTEMPTS = 3
 """How often a strike is tried if its command does not occur."""
+# Of a second strike: what does not come again takes a long wait each time.
+_ATTEMPTS_AT_REPAIRS = 2
 
 _NUDGE_SECONDS = 2.0
 _STRIKE_SECONDS = 4.0
@@ -70,20 +72,11 @@ class Striker:
     def strike(self, crash: CrashStrike) -> CrashRow | None:
         """Strike and judge; None if the verdict comes with `remaining`. A strike that cannot be made is UNKNOWN."""
         began = time.monotonic()
-        for number in range(ATTEMPTS):
+        for number in range(_attempts(crash)):
             record = self._attempt(crash, LIVES[crash.point.life], patient=number > 0)
             if record is not None:
                 return self._judge(replace(record, seconds=time.monotonic() - began))
-        why = f"the command did not occur in {ATTEMPTS} lives"
-        return CrashRow(
-            strike=crash,
-            # What repairs something may depend on more than on the strike before it: on a clock, for example.
-            verdict=Verdict.UNKNOWN if crash.first is None else Verdict.NOT_ASKED,
-            outcome="not struck" if crash.first is None else "not again",
-            why=why,
-            struck=False,
-            seconds=time.monotonic() - began,
-        )
+        return not_struck(crash, time.monotonic() - began)
 
     def remaining(self, within: float) -> Iterator[CrashRow]:
         """The rows of the strikes in `later`, after up to `within` seconds for their tasks."""
@@ -148,7 +141,7 @@ class Striker:
         living.start()
         nudge: list[int] = []
         try:
-            if life.starts:
+            if life.is_long:
                 _wait_while(living, armed, _CALL_SECONDS)
             if armed.wait(_NUDGE_SECONDS) is None:
                 # A blocking read gets its reply with the next task, of which each slot may read one.
@@ -172,7 +165,8 @@ class Striker:
             strike=crash,
             faults=frozenset({*self._faults.values(), self.strikes}),
             tasks=frozenset({*passed, *nudge, *(task.number for task in tasks)}),
-            may_end_badly=life.meanwhile is Meanwhile.CANCEL,
+            may_end_badly=life.may_end_badly,
+            requeued=life.action is OperatorAction.REQUEUE,
         )
 
     def _number(self, *strikes: CrashStrike) -> None:
@@ -205,7 +199,7 @@ class Striker:
             if not self._carry_out(first, command, ()):
                 return False
             lane.wires[first.point.role, first.point.service].disarm(armed)
-            if not LIVES[first.point.life].starts:  # that life starts its process again by itself
+            if not LIVES[first.point.life].restarts:
                 restart.start()
             found = lane.struck(repair, _REPAIR_PATIENCES * patience(lane))
             return found is not None and self._carry_out(crash, found, ())
@@ -322,6 +316,23 @@ class Striker:
             value={"unfinished": self.lane.unfinished(), "patience": waited, "quiet": self.lane.quiet},
         )
         return (*found, drained)
+
+
+def _attempts(crash: CrashStrike) -> int:
+    return ATTEMPTS if crash.first is None else _ATTEMPTS_AT_REPAIRS
+
+
+def not_struck(crash: CrashStrike, seconds: float = 0.0) -> CrashRow:
+    """The row of a strike whose command did not come."""
+    return CrashRow(
+        strike=crash,
+        # What repairs something may depend on more than on the strike before it: on a clock, for example.
+        verdict=Verdict.UNKNOWN if crash.first is None else Verdict.NOT_ASKED,
+        outcome="not struck" if crash.first is None else "not again",
+        why=f"the command did not occur in {_attempts(crash)} lives",
+        struck=False,
+        seconds=seconds,
+    )
 
 
 def _wait_while(living: threading.Thread, armed: ArmedStrike, within: float) -> None:

@@ -16,7 +16,7 @@ from typing import IO, Any
 from harness.environments.base import Endpoints
 from harness.errors import FOREIGN_ERRORS, describe_error
 from harness.scenario import registry
-from harness.targets.base import TargetSession, TargetSettings, TaskSpec
+from harness.targets.base import OperatorAction, TargetSession, TargetSettings, TaskSpec
 
 
 class _ProducerCalls:
@@ -37,6 +37,10 @@ class _ProducerCalls:
     def cancel(self, activities: list[str]) -> None:
         cancel: Callable[[Sequence[str]], object] = getattr(self._session, "cancel")  # noqa: B009 - not of the protocol
         cancel(activities)
+
+    def operate(self, action: str, activities: list[str]) -> None:
+        operate: Callable[..., object] = getattr(self._session, "operate")  # noqa: B009 - as above
+        operate(OperatorAction(action), activities)
 
 
 def _serve(requests: IO[str], answers: IO[str]) -> None:

@@ -7,6 +7,7 @@ never an outcome of a task. A call that the client says has failed raises `Targe
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import threading
@@ -15,11 +16,12 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from harness.errors import AdapterMistake, TargetFailed
 from harness.masking import masked
 from harness.processes import descendants, is_alive, send
+from harness.targets.programs import start_program
 
 PROTOCOL = 1
 CALL_SECONDS = 30.0
@@ -42,7 +44,14 @@ class AdapterClient:
     """A running client. Safe to use from any thread; `close` ends it."""
 
     def __init__(
-        self, name: str, command: Sequence[str], *, environment: Mapping[str, str], folder: Path, log: Path
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        folder: Path,
+        log: Path,
+        fork_server: str | None = None,
     ) -> None:
         self._name = name
         self._log = log
@@ -51,19 +60,20 @@ class AdapterClient:
         self._pending: dict[int, _PendingCall] = {}
         self._calls = 0
         self._failed: str | None = None
-        with log.open("ab") as errors:
+        requests, self._requests = _pipe()
+        self._answers, answers = _pipe()
+        with requests, answers, log.open("ab") as errors:
             try:
-                self._process = subprocess.Popen(
+                self._process = start_program(
                     command,
-                    cwd=folder,
-                    env=dict(environment),
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=errors,
-                    # Ctrl-C at the terminal must reach the runner only.
-                    start_new_session=True,
+                    environment=environment,
+                    folder=folder,
+                    streams=(requests.fileno(), answers.fileno(), errors.fileno()),
+                    fork_server=fork_server,
                 )
             except OSError as error:
+                self._requests.close()
+                self._answers.close()
                 raise TargetFailed(
                     f"The client of the adapter {name} cannot be started: {command[0]}: {error.strerror}. "
                     "Check `client` in adapter.toml, and that the program is installed."
@@ -139,20 +149,17 @@ class AdapterClient:
         return pending
 
     def _write(self, line: bytes) -> None:
-        assert self._process.stdin is not None
         # If the client has ended, the reader sees the end of its output and fails the call.
         with suppress(OSError, ValueError), self._write_lock:
-            self._process.stdin.write(line)
-            self._process.stdin.flush()
+            self._requests.write(line)
+            self._requests.flush()
 
     def _end_input(self) -> None:
-        assert self._process.stdin is not None
         with suppress(OSError):
-            self._process.stdin.close()
+            self._requests.close()
 
     def _read(self) -> None:
-        assert self._process.stdout is not None
-        with self._process.stdout as answers:
+        with self._answers as answers:
             while line := answers.readline(_LONGEST_LINE_BYTES):
                 wrong = self._accept(line)
                 if wrong is not None:
@@ -226,6 +233,12 @@ class AdapterClient:
             if lines
             else "It wrote nothing to standard error."
         )
+
+
+def _pipe() -> tuple[IO[bytes], IO[bytes]]:
+    """The end to read from, and the end to write to."""
+    reader, writer = os.pipe()
+    return os.fdopen(reader, "rb"), os.fdopen(writer, "wb")
 
 
 class _CallFailed(Exception):

@@ -22,7 +22,9 @@ from sqlalchemy.orm import Session
 import agentexec as ax
 from agentexec.activity import PENDING, Activity
 from agentexec.config import normalised_database_url
+from agentexec.producer.requeue import requeue
 from agentexec.queue import redis_queue
+from agentexec.queue.dead_letters import DeadLetters
 from agentexec.queue.keys import result_key
 from agentexec.store.dialects import PREFIX
 from harness.environments.base import Endpoints, Topology
@@ -33,7 +35,7 @@ from harness.history.promises import Promises
 from harness.targets.agentexec_evidence import evidence, remove_queue, stored_operations
 from harness.targets.agentexec_schema import TemporarySchema
 from harness.targets.agentexec_tasks import ENV_VERSION, NEW_TASK_NAME, TASK_NAME, Numbered, Numbered2
-from harness.targets.base import Submission, TargetSettings, TaskFeature, TaskSpec
+from harness.targets.base import OperatorAction, Submission, TargetSettings, TaskFeature, TaskSpec
 from harness.targets.body import worker_environment
 from harness.targets.promised import everything
 from harness.targets.queue_owners import redis_orphans
@@ -82,7 +84,7 @@ class AgentexecSession:
         version = versions[min(self._pools, len(versions) - 1)]
         self._pools += 1
         return SubprocessPool.start(
-            [sys.executable, "-m", "agentexec", "worker", self.pool],
+            worker_command(self.pool, self._settings),
             environment=self.environment() | {ENV_VERSION: str(version)},
             settings=replace(self._settings, folder=self.folder()),
             name=f"pool-{self._pools}",
@@ -155,6 +157,18 @@ class AgentexecSession:
             old = timedelta(seconds=age)
             return ax.activity.cleanup_old_activities(self._client.engine, older_than=old, archive=True)
 
+    def operate(self, action: OperatorAction, activities: Sequence[str]) -> None:
+        """Do it with all that has ended, or with these dead letters; raises `TargetFailed`."""
+        with _failures(f"do what an operator asks for ({action})"):
+            match action:
+                case OperatorAction.CLEAN_UP:
+                    self.clean_up(0.0)
+                case OperatorAction.REQUEUE:
+                    for activity in activities:
+                        requeue(self._client, activity)
+                case OperatorAction.PURGE:
+                    DeadLetters(self._client.queue, self._client.engine).purge(activities)
+
     def start_service(self) -> int:
         """Cancel what the queue does not know, as a service does at its start, without any grace."""
         with _failures("cancel orphans"), Session(self._client.engine) as session:
@@ -177,7 +191,9 @@ class AgentexecSession:
         if database_url is not None:
             url = normalised_database_url(database_url)
             engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
-        with _failures("read its activities"), engine.connect() as connection:
+        # One moment for all tables: a clean-up may move rows from one to the other meanwhile.
+        reading = engine.execution_options(isolation_level="REPEATABLE READ")
+        with _failures("read its activities"), reading.connect() as connection:
             yield from stored_operations(
                 connection, self._settings.queue, self.number, results=self.reads_results
             )
@@ -252,7 +268,8 @@ class AgentexecSession:
             self._schema.drop()
 
     def _read(self, query: Executable) -> Sequence[Any]:
-        with self._client.engine.connect() as connection:
+        # Without a BEGIN and a ROLLBACK: a run asks this many times a second.
+        with self._client.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
             return connection.execute(query).all()
 
     def environment(self) -> dict[str, str]:
@@ -278,6 +295,12 @@ class AgentexecSession:
             "AGENTEXEC_LEASE_SECONDS": str(settings.lease),
             "AGENTEXEC_GRACEFUL_SHUTDOWN_TIMEOUT": str(settings.graceful_shutdown),
         }
+
+
+def worker_command(pool: str, settings: TargetSettings) -> list[str]:
+    """The command that runs a pool: `agentexec worker`, also as a fork of the fork server of the run."""
+    program = ["agentexec", "worker"] if settings.fork_server is None else ["harness.targets.forked_worker"]
+    return [sys.executable, "-m", *program, pool]
 
 
 class PreparedSession(Protocol):
@@ -310,6 +333,16 @@ def opened(make: Callable[[], SessionT]) -> SessionT:
     return session
 
 
+# What the pools and their workers import, but for the module of the pool, which reads the settings of the run.
+IMPORTS = (
+    "agentexec.cli.worker",
+    "agentexec.worker.process",
+    "psycopg",
+    "sqlalchemy.dialects.postgresql.psycopg",
+    "harness.targets.agentexec_target",
+)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AgentexecTarget:
     """The reference implementation in this repository."""
@@ -318,6 +351,8 @@ class AgentexecTarget:
     task_names: ClassVar[tuple[str, ...]] = ()
     features: tuple[TaskFeature, ...] = tuple(TaskFeature)
     topologies: tuple[Topology, ...] = tuple(Topology)
+    operator_actions: ClassVar[tuple[OperatorAction, ...]] = tuple(OperatorAction)
+    imports: ClassVar[tuple[str, ...]] = IMPORTS
 
     def promises(self, settings: TargetSettings) -> Promises:
         """All that there are."""

@@ -29,6 +29,17 @@ class TaskFeature(StrEnum):
     KEY = "key"
 
 
+class OperatorAction(StrEnum):
+    """What an operator does with tasks that have ended.
+
+    CLEAN_UP: remove them, and keep their evidence. REQUEUE: run dead letters again. PURGE: delete dead letters.
+    """
+
+    CLEAN_UP = "clean-up"
+    REQUEUE = "requeue"
+    PURGE = "purge"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskSpec:
     """One task of a workload: its number, the work of its handler in seconds, and its gate if it has one.
@@ -61,7 +72,8 @@ class TargetSettings:
     `queue` is the name of this run's own queue. `folder` is for working files and is removed at the end. The workers
     record into the folder `history`; `gate_address` is the Unix socket of the run's gates (`harness.gate`). `versions`
     of the application, of each pool in the order of their start; the last one holds for all later pools. `disposable`
-    servers end with the command, so data of an application may be removed from them.
+    servers end with the command, so data of an application may be removed from them. `fork_server` is the Unix socket
+    of the process that forks the processes under test (`harness.targets.fork_server`), if the run has one.
     """
 
     queue: str
@@ -74,6 +86,7 @@ class TargetSettings:
     graceful_shutdown: float = 10.0
     versions: tuple[int, ...] = (2,)
     disposable: bool = False
+    fork_server: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,6 +174,11 @@ class Target(Protocol):
     (`harness_worker.actions`): faults of others are left out. Without them, it is asked for all.
     An optional attribute `features` names what its tasks can do besides running once (`TaskFeature`).
     An optional attribute `topologies` names the servers besides single ones that it connects to (`Topology`).
+    An optional attribute `operator_actions` names what `operate(action, activities)` of its sessions does with tasks
+    that have ended (`OperatorAction`).
+    An optional attribute `imports` names the modules that its processes import and that read no setting of a run: these
+    processes are modules of this interpreter, so they may be forks of one that has imported these (`fork_server` of the
+    settings).
     An optional attribute `why_no_producer` says why none of its producers can be killed, None if one can.
     """
 

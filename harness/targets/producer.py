@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.environments.base import Endpoints
 from harness.targets.adapter_client import AdapterClient
-from harness.targets.base import Submission, TargetSettings, TaskSpec
+from harness.targets.base import OperatorAction, Submission, TargetSettings, TaskSpec
 
 # The program that answers its calls; it finds targets by name, which this layer does not.
 _PROGRAM = "harness.scenario.producing"
@@ -39,6 +39,7 @@ class ProcessProducer:
             environment={**os.environ, "PYTHONPATH": path},
             folder=settings.folder,
             log=settings.history / f"{name}.log",
+            fork_server=settings.fork_server,
         )
         try:
             self._client.call("open", _START_SECONDS, **given)
@@ -52,6 +53,9 @@ class ProcessProducer:
 
     def cancel(self, activities: Sequence[str]) -> None:
         self._client.call("cancel", activities=list(activities))
+
+    def operate(self, action: OperatorAction, activities: Sequence[str]) -> None:
+        self._client.call("operate", action=action, activities=list(activities))
 
     def pids(self) -> list[int]:
         return self._client.pids()

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
 
 from harness.errors import TargetFailed
 from harness.history.figures import counted
 from harness.masking import masked
 from harness.processes import descendants, is_alive, send
 from harness.targets.base import TargetSettings
+from harness.targets.programs import Program, start_program
 
 _WORKER_FILE = re.compile(r"worker-(\d+)\.jsonl")
 _POLL_SECONDS = 0.02
@@ -25,7 +26,7 @@ _LAST_LINES = 15
 class SubprocessPool:
     """A parent process; its workers are the descendants that recorded `hello`."""
 
-    def __init__(self, process: subprocess.Popen[bytes], *, history: Path, log: Path) -> None:
+    def __init__(self, process: Program, *, history: Path, log: Path) -> None:
         self._process = process
         self._history = history
         self._log = log
@@ -47,8 +48,19 @@ class SubprocessPool:
         """
         log = settings.history / f"{name}.log"
         before = _recorded(settings.history)
-        with log.open("ab") as output:
-            process = _popen(command, environment, settings.folder, output)
+        with log.open("ab") as output, Path(os.devnull).open("rb") as nothing:
+            try:
+                process = start_program(
+                    command,
+                    environment=environment,
+                    folder=settings.folder,
+                    streams=(nothing.fileno(), output.fileno(), output.fileno()),
+                    fork_server=settings.fork_server,
+                )
+            except OSError as error:
+                raise TargetFailed(
+                    f"{command[0]} cannot be started: {error.strerror}. Check that it is installed."
+                ) from None
         pool = cls(process, history=settings.history, log=log)
         try:
             pool._await_workers(settings.workers, within, name, before)
@@ -115,23 +127,3 @@ def _recorded(history: Path) -> dict[int, int]:
     """The sizes of the files of all workers that have recorded into a folder, by process id."""
     files = ((_WORKER_FILE.fullmatch(file.name), file) for file in history.iterdir())
     return {int(found.group(1)): file.stat().st_size for found, file in files if found}
-
-
-def _popen(
-    command: Sequence[str], environment: Mapping[str, str], folder: Path, output: IO[bytes]
-) -> subprocess.Popen[bytes]:
-    try:
-        return subprocess.Popen(
-            command,
-            cwd=folder,
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            # Ctrl-C at the terminal must reach the runner only, which then stops the pool in order.
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise TargetFailed(
-            f"{command[0]} cannot be started: {error.strerror}. Check that it is installed."
-        ) from None

@@ -111,7 +111,11 @@ def test_archived_activities_are_evidence_and_are_removed_with_the_session(
         assert session.start_service() == 0, "a queued task is no orphan"
         assert answers[0].activity is not None
         session.cancel([answers[0].activity])
+        reading = session.stored()
+        first = next(reading)
         assert session.clean_up(0.0) == 1
+        while_moved = [(op.f, op.value["task"], op.value["status"]) for op in (first, *reading)]
+        assert len(while_moved) == len(set(while_moved)), "a row that is moved meanwhile is read once"
         found = {
             (op.f, op.value["task"], op.value["status"]) for op in session.witnesses() if op.f != "queue"
         }

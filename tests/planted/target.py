@@ -5,12 +5,11 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 from unittest.mock import patch
 from uuid import UUID
 
@@ -18,7 +17,7 @@ import agentexec as ax
 from agentexec.queue.protocol import Admission
 from harness.environments.base import Endpoints
 from harness.history.promises import Promises, RetryPauses
-from harness.targets.agentexec_target import AgentexecSession
+from harness.targets.agentexec_target import IMPORTS, AgentexecSession, worker_command
 from harness.targets.base import Submission, TargetSettings, TaskFeature, TaskSpec
 from harness.targets.promised import everything
 from harness.targets.subprocess_pool import SubprocessPool
@@ -73,7 +72,7 @@ class PlantedSession(AgentexecSession):
         planted = {} if self._defect is None else {VARIABLE: self._defect.name}
         failing = {"PLANTED_FAILING": "1"} if self._variation.failing else {}
         return SubprocessPool.start(
-            [sys.executable, "-m", "agentexec", "worker", POOL],
+            worker_command(POOL, self._settings),
             environment=self.environment() | planted | failing | dict(self._variation.environment),
             settings=self._settings,
             name=f"pool-{self._pools}",
@@ -103,6 +102,7 @@ class PlantedTarget:
     defect: Defect | None = None
     variation: Variation = field(default_factory=Variation)
     features: tuple[TaskFeature, ...] = tuple(TaskFeature)
+    imports: ClassVar[tuple[str, ...]] = IMPORTS
 
     @property
     def name(self) -> str:

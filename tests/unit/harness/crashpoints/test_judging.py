@@ -18,7 +18,7 @@ from harness.errors import UsageError
 from harness.history.names import PROMISES
 from harness.history.promises import Loss, Promises, SigtermPromise
 from harness.targets.agentexec_target import TARGET
-from tests.support.histories import FAIL, INFO, OK, HistoryBuilder
+from tests.support.histories import FAIL, INFO, INVOKE, OK, HistoryBuilder
 
 POINT = Point(
     life="plain", role="worker", service="redis", client="w", name="EVALSHA step.lua", occurrence=2, number=5
@@ -139,11 +139,27 @@ promises = partial(Promises, locks=True, sigterm=SigtermPromise.DRAINS)
 
 def test_a_target_lives_what_it_has_features_and_promises_for() -> None:
     assert [
-        life.name for life in lives_of(TARGET, promises(survives=frozenset({Loss.BROKER_EMPTIED})))
+        life.name
+        for life in lives_of(TARGET, promises(survives=frozenset({Loss.BROKER_EMPTIED}), most_crashes=5))
     ] == list(LIVES)
     assert "emptied" not in [life.name for life in lives_of(TARGET, promises())]
     plain = [life.name for life in lives_of(object(), Promises())]  # type: ignore[arg-type]  # a target without any
     assert plain == ["plain", "batch", "pool-start", "producer-start"]
+
+
+def test_a_dead_letter_that_runs_again_has_to_end_well_and_one_that_stays_need_not() -> None:
+    dead = complete(HistoryBuilder(), 2).enqueued(1).began(1, by=12).recorded(1, status="error")
+    dead.logged(1, ("queued", 0, 0), ("running", 1, 0), ("error", 1, 1))
+    again, of_new = HistoryBuilder.of(dead), {"task": 1, "activity": "b1", "fence": 1}
+    again.op("worker-13", INVOKE, "run", **of_new, pid=13).op("worker-13", OK, "effect", **of_new)
+    again.op("worker-13", OK, "run", **of_new, pid=13).recorded(1, activity="b1")
+    for n, status in enumerate(("queued", "running", "complete")):
+        again.op("postgres", INFO, "transition", **of_new | {"fence": int(n > 0)}, n=n // 2, status=status)
+    died = replace(RECORD, may_end_badly=True, tasks=frozenset({1, 2}))
+    requeued = replace(died, requeued=True)
+    assert (row_of(dead, died).verdict, row_of(again, requeued).verdict) == (Verdict.VALID, Verdict.VALID)
+    row = row_of(dead, requeued)
+    assert (row.verdict, row.outcome, row.why) == (Verdict.INVALID, "requeue", "requeue: not complete: [1]")
 
 
 def test_a_command_that_no_strike_fell_on_is_named() -> None:
@@ -169,6 +185,9 @@ def test_what_a_start_has_in_common_with_another_life_is_struck_there() -> None:
     assert without_repeated([POINT, start, alone]) == [POINT, alone]
     emptied = replace(alone, life="emptied", name="HGET")
     assert without_repeated([emptied, replace(emptied, occurrence=3), start, POINT]) == [emptied, POINT]
+    requeued, purged = (replace(emptied, life=life, name="ZMSCORE") for life in ("requeued", "purged"))
+    both = [requeued, replace(requeued, occurrence=2), purged]
+    assert without_repeated([emptied, *both, replace(purged, name="HGET")]) == [emptied, requeued, purged]
 
 
 def test_the_table_names_every_point_and_repeats_what_is_not_clean() -> None:

@@ -15,10 +15,12 @@ import pytest
 
 from harness.checkers.base import Verdict
 from harness.crashpoints import run as run_module
-from harness.crashpoints.lives import LIVES
+from harness.crashpoints.lane import LaneSettings
+from harness.crashpoints.listing import LifeDidNotEnd
+from harness.crashpoints.lives import LIVES, Life
 from harness.crashpoints.points import CrashKind, CrashRow, CrashStrike, Point
 from harness.crashpoints.run import CrashpointsRun
-from harness.crashpoints.striking import Striker, _wait_while
+from harness.crashpoints.striking import Striker, _wait_while, not_struck
 from harness.errors import HarnessError, TargetFailed
 from harness.progress import Quiet
 from harness.wire import ArmedStrike, Blow, Command, Strike, WireClient
@@ -29,7 +31,7 @@ POINT = Point(life="plain", role="worker", service="redis", client="w", name="GE
 def run_in(folder: Path, rows: Sequence[CrashRow] = ()) -> CrashpointsRun:
     unused: Any = None
     return CrashpointsRun(
-        settings=unused,
+        settings=LaneSettings(target_name="x", target=unused),
         environment=unused,
         folder=folder,
         jobs=1,
@@ -82,6 +84,26 @@ def test_a_lane_in_which_a_life_cannot_be_listed_is_closed_too(
     assert closed == ["lane"]
 
 
+def test_a_life_that_does_not_end_without_a_strike_is_left_out_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[str] = []
+    lane = SimpleNamespace(kinds=Counter, close=lambda: closed.append("lane"), database=0)
+
+    def listed(lane: Any, life: Life, *, background: bool) -> list[Point]:
+        if life.name == "emptied":
+            raise LifeDidNotEnd("It did not end.")
+        return [POINT]
+
+    monkeypatch.setattr(CrashpointsRun, "_lane", lambda run: lane)
+    monkeypatch.setattr(run_module, "points_of", listed)
+    with run_in(tmp_path) as run:
+        assert run.list_points([LIVES["emptied"], LIVES["plain"]]) == [POINT]
+        assert (run.unlived, closed) == ({"emptied": "It did not end."}, ["lane"])
+    with pytest.raises(LifeDidNotEnd), run_in(tmp_path / "other") as run:
+        run.list_points([LIVES["emptied"]])
+
+
 def test_a_strike_whose_lane_does_not_open_is_left_to_the_other_lanes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,6 +124,29 @@ def test_a_strike_whose_lane_does_not_open_is_left_to_the_other_lanes(
     reset = CrashStrike(point=POINT, kind=CrashKind.RESET)
     [row] = run_in(tmp_path).strike([reset])
     assert row.verdict is Verdict.VALID
+
+
+def test_what_does_not_come_again_after_a_strike_is_waited_for_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[CrashStrike] = []
+
+    def strike(striker: Any, crash: CrashStrike) -> CrashRow:
+        tried.append(crash)
+        return not_struck(crash)
+
+    lane = SimpleNamespace(kinds=Counter, close=lambda: None, database=0, can_kill_producer=True)
+    monkeypatch.setattr(CrashpointsRun, "_lane", lambda run: lane)
+    monkeypatch.setattr(Striker, "strike", strike)
+    monkeypatch.setattr(Striker, "reserve", 0.0)
+    first = CrashStrike(point=POINT, kind=CrashKind.RESET)
+    repairs = [CrashStrike(point=replace(POINT, name="SET"), kind=kind, first=first) for kind in CrashKind]
+    rows = run_in(tmp_path).strike(repairs)
+    assert tried == repairs[:1]
+    assert {(row.strike.first, row.verdict, row.outcome) for row in rows} == {
+        (first, Verdict.NOT_ASKED, "not again")
+    }
+    assert len(rows) == len(repairs)
 
 
 def test_a_strike_that_missed_its_command_is_made_once_more(
