@@ -207,8 +207,10 @@ class Reconciler:
         ids = [row.id for row in page]
         known = dict(zip(ids, self._queue.known(ids), strict=True))
         # The queue had these; new tasks may have taken their room, and the outbox does not offer them again.
-        cap = self._queue.policy.max_depth
-        had = {row.id for row in page if rebuilding and (row.dispatched or row.fence is not None or not cap)}
+        cap = rebuilding and self._queue.policy.max_depth
+        # The notes of the youngest dispatches may be on their way.
+        young = UUID(int=runtime.current().new_id().int - (int(OUTBOX_AFTER * 1000) << 80)) if cap else START
+        had = {r.id for r in page if rebuilding and (r.dispatched or r.fence is not None or r.id > young)}
         self._dispatch([i for i in ids if not known[i] and i in had], rebuilding=True)
         self._dispatch([i for i in ids if not known[i] and i not in had])
         self._end_dead_letters([i for i in ids if known[i]])

@@ -7,6 +7,7 @@ from tests.planted.edits import Edit
 
 _SUPERVISOR = "agentexec.worker.supervisor:Supervisor"
 _WORKER = "agentexec.worker.process:Worker"
+_SUPERVISED = "tests/unit/agentexec/worker/test_supervisor.py"
 _NO_POOL = {QUEUE_MACHINE: "it has no pool", ACTIVITY_MACHINE: "it has no pool"}
 
 KILLED_NOT_REPLACED = Defect(
@@ -16,6 +17,7 @@ KILLED_NOT_REPLACED = Defect(
     part="hand-over death to respawn",
     blind={**_NO_POOL, CHAOS: "not tried yet"},
     scenario="kill-worker",
+    test=f"{_SUPERVISED}::test_a_killed_child_is_replaced_at_once_and_its_tasks_are_charged",
     edits=(
         Edit(
             where=f"{_SUPERVISOR}._remove",
@@ -32,6 +34,7 @@ DEATH_NOT_RELEASED = Defect(
     part="hand-over death to release",
     blind={**_NO_POOL, CHAOS: "not tried yet"},
     scenario="kill-worker",
+    test=f"{_SUPERVISED}::test_a_killed_child_is_replaced_at_once_and_its_tasks_are_charged",
     edits=(
         Edit(
             where=f"{_SUPERVISOR}._remove",
@@ -86,6 +89,7 @@ LOST_LEASE_RUNS_ON = Defect(
     part="hand-over lease to handler",
     blind={**_NO_POOL, CHAOS: "not tried yet"},
     scenario="pause-worker",
+    test="tests/simulation/test_lost_lease.py::test_a_handler_of_a_lost_lease_is_canceled_with_the_next_renewal",
     edits=(
         Edit(
             where=f"{_WORKER}._renew",

@@ -114,6 +114,7 @@ def test_what_the_queue_had_comes_back_although_new_tasks_took_its_room(
     """The outbox does not offer it again. What a full queue had refused before waits for room as always."""
     had = dispatched(engine, queue, 3)
     waits = new_activity(queue.name)
+    waits.id = UUID(int=waits.id.int - (60_000 << 80))  # a minute old: no note of a dispatch is on its way
     with engine.begin() as connection:
         statements.record_enqueued(connection, [waits])
     queue.drop()
