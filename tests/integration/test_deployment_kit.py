@@ -30,7 +30,7 @@ from tests.support.composed import build_python_image
 from tests.support.environment import ROOT
 from tests.support.servers import require_package
 
-pytestmark = [pytest.mark.containers, pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.containers, pytest.mark.integration, pytest.mark.timeout(600)]
 
 COMPOSE = ROOT / "deploy" / "compose" / "compose.yaml"
 APP = """
@@ -46,6 +46,7 @@ def make_app():
 """
 # In the image that stands for those of other projects.
 SERVERS = ("haproxy", "prometheus", "prometheus-postgres-exporter", "prometheus-redis-exporter")
+READY = "import urllib.request as u; u.urlopen('http://127.0.0.1:9100/health/ready', timeout=5)"
 TARGETS = ["agentexec", "agentexec", "agentexec-api", "agentexec-api", "postgres", "redis"]
 # By the measure of this machine, which may be busy.
 MEASURED = ("redis.latency",)
@@ -84,18 +85,20 @@ class DeployedKit:
     def secret(self, name: str) -> str:
         return (self.folder / "secrets" / name).read_text("utf-8").strip()
 
-    def is_up(self) -> bool:
-        """Whether the balancer leads to an API server that is ready, and Prometheus sees all processes at work."""
-        prometheus = f"http://{LOOPBACK}:{self.ports['prometheus']}/api/v1"
-        with suppress(OSError):
+    def is_up(self, client: docker.DockerClient) -> bool:
+        """Whether the balancer leads to an API server that is ready, and all workers of both pools are."""
+        try:
             got(f"http://{LOOPBACK}:{self.ports['balancer']}/health/ready")
-            targets = got(f"{prometheus}/targets")["data"]["activeTargets"]
-            [workers] = got(f"{prometheus}/query?query=sum(agentexec_active_workers)")["data"]["result"] or [
-                None
-            ]
-            up = sorted(one["labels"]["job"] for one in targets if one["health"] == "up")
-            return up == TARGETS and bool(workers) and workers["value"][1] == "8"
-        return False
+        except OSError:
+            return False
+        labels = [f"com.docker.compose.project={self.project}", "com.docker.compose.service=worker"]
+        pools = client.containers.list(filters={"label": labels})
+        return len(pools) == 2 and all(
+            pool.exec_run(["python", "-c", READY]).exit_code == 0 for pool in pools
+        )
+
+    def prometheus(self, path: str) -> Any:
+        return got(f"http://{LOOPBACK}:{self.ports['prometheus']}/api/v1/{path}")["data"]
 
 
 def got(url: str) -> Any:
@@ -130,7 +133,7 @@ def kit(tmp_path_factory: pytest.TempPathFactory, eventually: Eventually) -> Ite
         stack.callback(made.compose, "down", "--volumes", "--timeout", "1")
         services = set(YAML(typ="safe").load(COMPOSE)["services"]) - LEFT_OUT
         made.compose("up", "--detach", *sorted(services))
-        eventually(made.is_up, 120)
+        eventually(lambda: made.is_up(client), 240, every=0.5)
         yield made
 
 
@@ -182,20 +185,31 @@ def deployed(project: str, folder: Path, base: str, app: str) -> DeployedKit:
 BOXES = dict.fromkeys(map(str, Box), "PASS") | {str(Box.LOAD_TEST): "SKIP"}
 
 
-def test_the_kit_runs(kit: DeployedKit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_kit_runs(
+    kit: DeployedKit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
     """One test, because each process of pytest that runs a part of a module would start the kit again."""
     the_doctor_passes(kit)
     the_tasks_survive_the_kill_of_a_pool(kit, tmp_path, monkeypatch)
     a_backup_is_restored_into_another_database(kit)
+    eventually(lambda: scraped(kit), 60, every=0.5)
 
 
 def the_doctor_passes(kit: DeployedKit) -> None:
     words = ["agentexec", "doctor", "--deployment", "/deploy", "--backups", "/backups", "--json"]
     words += ["--api-url", "http://balancer:8080", "--metrics-url", "http://worker:9100/metrics"]
     report = json.loads(kit.once("worker", *words))
-    wrong = [one for one in report["checks"] if one["grade"] in ("WARN", "FAIL")]
+    wrong = [one for one in report["checks"] if one["result"] in ("WARN", "FAIL")]
     wrong = [one for one in wrong if one["id"] not in MEASURED]
     assert (report["boxes"], wrong) == (BOXES, [])
+
+
+def scraped(kit: DeployedKit) -> bool:
+    """Whether Prometheus gets the metrics of all processes, and sees all workers."""
+    targets = kit.prometheus("targets")["activeTargets"]
+    up = sorted(one["labels"]["job"] for one in targets if one["health"] == "up")
+    workers = kit.prometheus("query?query=sum(agentexec_active_workers)")["result"]
+    return up == TARGETS and [one["value"][1] for one in workers] == ["8"]
 
 
 def the_tasks_survive_the_kill_of_a_pool(

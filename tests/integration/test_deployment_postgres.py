@@ -151,7 +151,7 @@ def test_backups_under_load_hold_a_whole_record(
     with base_backup(kit, base) as url:
         for copy in (kit.restored(dump, "restored"), url):
             with psycopg.connect(copy) as connection:
-                found = dict(connection.execute(STATUSES, [site.queue]).fetchall())
+                found: dict[str, int] = dict(connection.execute(STATUSES, [site.queue]).fetchall())
             assert found["running"] > 0, "the tasks of that moment are pending"
             assert before < found["complete"] < ended(kit, site)
             assert cli.main(["check", "--export", *map(str, exported(copy, site.queue, tmp_path))]) == 0

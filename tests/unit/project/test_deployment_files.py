@@ -75,7 +75,8 @@ def composed() -> Mapping[str, Any]:
 
 
 def selects(selector: Mapping[str, str], template: Any) -> bool:
-    return selector.items() <= template["metadata"]["labels"].items()
+    labels: Mapping[str, str] = template["metadata"]["labels"]
+    return selector.items() <= labels.items()
 
 
 def run(*words: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -329,7 +330,7 @@ def test_systemd_hears_of_a_pool_while_it_is_healthy(
         heard: list[bytes] = []
         Thread(target=lambda: heard.extend(iter(lambda: listener.recv(4096), b"")), daemon=True).start()
         variables = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHED_SECONDS": "0.05"}
-        command = [SYSTEMD / "watched", health.url, "sleep", "60"]
+        command = [str(SYSTEMD / "watched"), health.url, "sleep", "60"]
         with subprocess.Popen(command, env=os.environ | variables) as process:
             try:
                 eventually(lambda: b"WATCHDOG=1" in heard, 30)
