@@ -130,7 +130,7 @@ def kit(tmp_path_factory: pytest.TempPathFactory, eventually: Eventually) -> Ite
         arguments = {"BASE": base, "PACKAGES": f"agentexec-harness[{','.join(extras)}]"}
         client.images.build(path=str(files), buildargs=arguments, tag=app, rm=True)
         made = deployed(project, folder, base, app)
-        stack.callback(made.compose, "down", "--volumes", "--timeout", "1")
+        stack.callback(made.compose, "down", "--volumes", "--timeout", "0")
         services = set(YAML(typ="safe").load(COMPOSE)["services"]) - LEFT_OUT
         made.compose("up", "--detach", *sorted(services))
         eventually(lambda: made.is_up(client), 240, every=0.5)
