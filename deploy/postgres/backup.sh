@@ -1,5 +1,5 @@
 #!/bin/sh
-# Backs up the database of PGDATABASE into a folder, and deletes backups that are older than KEEP_DAYS (14).
+# Backs up the database of PGDATABASE into a folder, and deletes backups and archived WAL older than KEEP_DAYS (14).
 #   PGHOST=... PGUSER=agentexec_backup PGPASSWORD=... PGDATABASE=agentexec backup.sh /backups [--base]
 # A dump (agentexec-*.dump) restores by restore.sh into any Postgres. With --base, a copy of the whole server beside it
 # (base-*), from which the archived WAL reaches any later moment. A backup has its name only once it is whole.
@@ -23,6 +23,8 @@ if [ "$kind" = --base ]; then
     mv "$part" "$folder/base-$name"
 fi
 
-find "$folder" -maxdepth 1 \( -name 'agentexec-*.dump' -o -name 'base-*' \) -mtime "+${KEEP_DAYS:-14}" \
-    -exec rm -rf {} +
+days=${KEEP_DAYS:-14}
+find "$folder" -maxdepth 1 \( -name 'agentexec-*.dump' -o -name 'base-*' \) -mtime "+$days" -exec rm -rf {} +
+# The oldest base backup needs the WAL from its beginning on: a day more.
+[ ! -d "$folder/wal" ] || find "$folder/wal" -type f -mtime "+$((days + 1))" -delete
 echo "backed up into $folder/agentexec-$name.dump"

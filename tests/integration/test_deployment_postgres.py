@@ -7,6 +7,7 @@ import secrets
 import subprocess
 import tarfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -135,6 +136,21 @@ def test_a_dump_is_restored_into_an_empty_database_only(kit: Kit, tmp_path: Path
     dump = kit.backed_up(tmp_path)
     said = kit.run("owner", SCRIPTS / "restore.sh", dump, "agentexec", code=1)
     assert "agentexec has 5 tables; restore into an empty database" in said
+
+
+def test_a_backup_deletes_what_is_older_than_it_has_to_be_kept(kit: Kit, tmp_path: Path) -> None:
+    files = {
+        name: tmp_path / name
+        for name in ("agentexec-1.dump", "base-1/base.tar.gz", "wal/1", "wal/2", "other")
+    }
+    ages = {"agentexec-1.dump": 16, "base-1/base.tar.gz": 16, "wal/1": 17, "wal/2": 15, "other": 99}
+    for name, path in files.items():
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+        for one in (path, path.parent):
+            os.utime(one, times=(time.time() - 86_400 * ages[name],) * 2)
+    kit.run("backup", SCRIPTS / "backup.sh", tmp_path)
+    assert [name for name, path in files.items() if path.exists()] == ["wal/2", "other"]
 
 
 def test_backups_under_load_hold_a_whole_record(
