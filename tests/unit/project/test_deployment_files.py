@@ -123,6 +123,18 @@ def test_the_compose_file_has_the_schema_of_its_specification() -> None:
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
+def test_prometheus_scrapes_as_everywhere_and_with_the_key_of_the_api() -> None:
+    here, general = (
+        YAML(typ="safe").load(folder / "prometheus.yaml")
+        for folder in (COMPOSE.parent, DEPLOY / "prometheus")
+    )
+    (api,) = (job for job in here["scrape_configs"] if job["job_name"] == "agentexec-api")
+    key = api.pop("authorization")["credentials_file"]
+    assert key.removeprefix("/run/secrets/") in composed()["services"]["prometheus"]["secrets"]
+    assert here.pop("rule_files") == [f"/etc/prometheus/{name}" for name in general.pop("rule_files")]
+    assert here == general
+
+
 def test_all_installations_have_the_same_settings() -> None:
     assert of_kind("ConfigMap")["agentexec"]["data"] == settings()
     units = [path.read_text("utf-8") for path in SYSTEMD.glob("*.service") if "backup" not in path.name]
