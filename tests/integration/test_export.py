@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-import psycopg
 import pytest
 
 import agentexec as ax
@@ -13,12 +11,10 @@ from agentexec.store import statements
 from agentexec.store.rows import ActivityUpdate
 from agentexec.store.status import Status
 from harness import cli
+from tests.support.exported import exported
 from tests.support.record import new_activity, starts
 
 pytestmark = pytest.mark.integration
-
-PAGE = Path(__file__).parents[2] / "docs/howto/production.md"
-COPY = re.compile(r"^\\copy (\(.*\)) TO (\S+) CSV HEADER$", re.MULTILINE)
 
 
 def test_the_statements_of_the_how_to_give_what_check_reads(
@@ -31,13 +27,7 @@ def test_the_statements_of_the_how_to_give_what_check_reads(
         statements.record_enqueued(connection, [ended, waiting])
         statements.record_batch(connection, starts({ended.id: 7}), [])
         statements.record_batch(connection, [], [done])
-    files = []
     url = client.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-    with psycopg.connect(url) as connection:
-        for query, name in COPY.findall(PAGE.read_text("utf-8")):
-            files.append(tmp_path / name)
-            own = query.replace("queue_name <> ''", f"queue_name = '{queue}'")
-            with connection.cursor().copy(f"COPY {own} TO STDOUT CSV HEADER") as rows:
-                files[-1].write_bytes(b"".join(map(bytes, rows)))
+    files = exported(url, queue, tmp_path)
     assert cli.main(["check", "--export", *map(str, files)]) == 0
     assert "6 steps of 2 activities, as the model of the protocol allows" in capsys.readouterr().out

@@ -8,10 +8,11 @@ from __future__ import annotations
 import io
 import os
 import re
+import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import distribution
 from pathlib import Path
@@ -28,17 +29,30 @@ from tests.support.environment import ROOT
 
 _OWN = "agentexec-harness"
 _ENVIRONMENT = Path("/opt/environment")
+_AGENTEXEC = f"""#!{_ENVIRONMENT}/bin/python
+import sys
+from agentexec.cli import main
+sys.exit(main())
+"""
 _LEFT_OUT = re.compile(
     r"/lib/python3\.\d+/(test|idlelib|ensurepip|lib2to3|tkinter|config-[^/]+)(/|$)|\.a$|\.opt-\d\.pyc$"
 )
 _NANO_CPUS = 10**9
 
 
-def build_python_image(client: docker.DockerClient, image: str, name: str) -> None:
-    """Make an image of `image` and this Python, with pip and this project and its extra `load` in `_ENVIRONMENT`.
+def build_python_image(
+    client: docker.DockerClient,
+    image: str,
+    name: str,
+    *,
+    extras: Collection[str] = ("load",),
+    programs: Collection[Path] = (),
+) -> None:
+    """Make an image of `image` and this Python, with pip and this project and its extras in `_ENVIRONMENT`.
 
-    It is one import of a whole file system: a build copies the same files in five times as long. The environment has a
-    place of its own, because a checkout may be below a folder that a service hides, such as `/tmp`.
+    `programs` of this machine are in `/usr/bin`, with the libraries that they need. It is one import of a whole file
+    system: a build copies the same files in five times as long. The environment has a place of its own, because a
+    checkout may be below a folder that a service hides, such as `/tmp`.
     """
     environment = Path(sys.prefix)
     (packages,) = environment.glob("lib/python*/site-packages")
@@ -62,13 +76,19 @@ def build_python_image(client: docker.DockerClient, image: str, name: str) -> No
                 entry = tarfile.TarInfo(folder)
                 entry.type, entry.mode = tarfile.DIRTYPE, 0o755
                 tar.addfile(entry)
+            present = set(tar.getnames())
             tar.add(sys.base_prefix, filter=_kept_of_base)
-            for path in (environment / "pyvenv.cfg", *_files(packages)):
+            for path in (environment / "pyvenv.cfg", *_files(packages, extras)):
                 tar.add(path, _moved(path, environment), filter=_kept)
             for path in (environment / "bin").iterdir():
                 _add_program(tar, path, environment)
+            # The distribution of agentexec has this command; that of the checkout has none.
+            _add_text(tar, str(_ENVIRONMENT / "bin" / "agentexec"), _AGENTEXEC)
             for package in ("agentexec", "harness"):
                 tar.add(ROOT / package, _moved(packages / package, environment), filter=_kept)
+            for path, place in _with_libraries(programs).items():
+                if place[1:] not in present:
+                    tar.add(path, place)
             tar.close()
             repository, tag = name.split(":")
             changes = [f"ENV PATH={_ENVIRONMENT}/bin:/usr/bin:/bin PIP_NO_INDEX=1"]
@@ -93,17 +113,35 @@ def _add_program(tar: tarfile.TarFile, path: Path, environment: Path) -> None:
     tar.addfile(entry, io.BytesIO(data))
 
 
-def _files(packages: Path) -> set[Path]:
-    """The files of pip, and of what this project needs for a load; distributions may share a file."""
+def _add_text(tar: tarfile.TarFile, place: str, text: str) -> None:
+    """Add a program."""
+    entry = tarfile.TarInfo(place)
+    entry.mode, entry.size = 0o755, len(text)
+    tar.addfile(entry, io.BytesIO(text.encode()))
+
+
+def _with_libraries(programs: Collection[Path]) -> Mapping[Path, str]:
+    """The files of the programs and of the libraries that the linker finds for them, with their places."""
+    found = {program.resolve(): f"/usr/bin/{program.name}" for program in programs}
+    for program in programs:
+        linked = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout
+        for library in map(Path, re.findall(r"/\S+", linked)):
+            # A folder such as /lib may be a link.
+            found[library.resolve()] = str(library.parent.resolve() / library.name)
+    return found
+
+
+def _files(packages: Path, extras: Collection[str]) -> set[Path]:
+    """The files of pip, and of what this project needs with the extras; distributions may share a file."""
     found = (
         Path(os.path.normpath(str(file.locate())))
-        for name in _installed({_OWN, "pip"})
+        for name in _installed({_OWN, "pip"}, frozenset(extras))
         for file in distribution(name).files or ()
     )
     return {path for path in found if path.is_relative_to(packages) and path.exists()}
 
 
-def _installed(names: set[str], extras: frozenset[str] = frozenset({"load"})) -> set[str]:
+def _installed(names: set[str], extras: frozenset[str]) -> set[str]:
     """The distributions with all that they require."""
     found: set[str] = set(names)
     waiting = [(name, extras if name == _OWN else frozenset[str]()) for name in names]
