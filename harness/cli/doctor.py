@@ -55,7 +55,7 @@ def run_doctor(options: Namespace) -> int:
     if options.junit is not None:
         _write(options.junit, junit_report(report, written_at=written_at))
     if options.fix_plan is not None:
-        _write(options.fix_plan, fix_plan(report, written_at=written_at))
+        _write(options.fix_plan, fix_plan(report, program=options.program, written_at=written_at))
     if options.json:
         print(json_report(report, written_at=written_at))
     elif options.markdown:

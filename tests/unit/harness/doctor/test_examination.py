@@ -195,7 +195,9 @@ def test_a_secret_that_a_server_repeats_is_masked_everywhere() -> None:
 
 def test_a_plan_runs_nothing(tmp_path: Path) -> None:
     plan = tmp_path / "plan.sh"
-    plan.write_text(documents.fix_plan(report(warned("odd"), failed("a\nrm -rf x")), written_at=NOW))
+    wrong = report(warned("odd"), failed("a\nrm -rf x"))
+    plan.write_text(documents.fix_plan(wrong, program="agentexec", written_at=NOW))
+    assert "Written by `agentexec doctor`" in plan.read_text()
     lines = plan.read_text().splitlines()
     assert [line for line in lines if line and not line.startswith("#")] == ["set -eu"]
     assert plan.read_text().index("FAIL redis.tls") < plan.read_text().index("WARN redis.tls")
