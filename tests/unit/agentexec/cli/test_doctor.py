@@ -37,6 +37,10 @@ def test_it_runs_the_command_of_the_installed_harness(
     ("words", "said"),
     [
         (["--pools", "none"], "See agentexec doctor --help."),
+        (
+            ["--restore-check", "x"],
+            "--restore-check FILE and --scratch-url URL belong together. Give both, or none.",
+        ),
     ],
 )
 def test_its_messages_name_the_command_that_was_called(
