@@ -351,6 +351,13 @@ def planted(session: nox.Session) -> None:
 
 
 @nox.session
+def doctor(session: nox.Session) -> None:
+    """Makes each mistake in a set-up, sees the doctor find it, and shows what it costs; `-- ID` makes one's."""
+    prepare_for_tests(session)
+    session.run("python", "-m", "tests.mistakes", *session.posargs)
+
+
+@nox.session
 def promises(session: nox.Session) -> None:
     """Breaks each promise on purpose, and sees that what asks for it notices; `-- NAME` breaks one."""
     prepare_for_tests(session)

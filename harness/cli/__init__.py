@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from harness.cli.main import main
+from harness.cli.main import agentexec_main, main
 
-__all__ = ["main"]
+__all__ = ["agentexec_main", "main"]

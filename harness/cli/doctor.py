@@ -26,6 +26,9 @@ def add_doctor(parser: ArgumentParser) -> None:
     _path(parser, "--deployment", "DIR", "folder of manifests: Kubernetes, Compose, systemd, alert rules")
     _path(parser, "--backups", "DIR", "folder of backups")
     _path(parser, "--load-report", "DIR", "folder of the report of a load test")
+    _path(parser, "--log", "FILE", "log of a pool, of which the last lines are read")
+    _path(parser, "--restore-check", "FILE", "backup to restore into --scratch-url; nothing else ever writes")
+    parser.add_argument("--scratch-url", metavar="URL", help="empty Postgres database for --restore-check")
     _count(parser, "--load-report-days", 30, "oldest load test that counts")
     _count(parser, "--retention-days", 30, "age after which ended tasks should be gone")
     _count(parser, "--pools", 2, "pools of the installation")
@@ -55,7 +58,7 @@ def run_doctor(options: Namespace) -> int:
     if options.junit is not None:
         _write(options.junit, junit_report(report, written_at=written_at))
     if options.fix_plan is not None:
-        _write(options.fix_plan, fix_plan(report, written_at=written_at))
+        _write(options.fix_plan, fix_plan(report, program=options.program, written_at=written_at))
     if options.json:
         print(json_report(report, written_at=written_at))
     elif options.markdown:
@@ -71,6 +74,8 @@ def _report(options: Namespace) -> DoctorReport:
     from harness.doctor.registry import CHECKS
     from harness.doctor.waivers import read_waivers
 
+    if (options.restore_check is None) != (options.scratch_url is None):
+        raise UsageError("--restore-check FILE and --scratch-url URL belong together. Give both, or none.")
     known = {one.id for one in CHECKS}
     waivers = () if options.waivers is None else read_waivers(options.waivers, known)
     given = DoctorOptions(
@@ -81,6 +86,9 @@ def _report(options: Namespace) -> DoctorReport:
         deployment=options.deployment,
         backups=options.backups,
         load_report=options.load_report,
+        log=options.log,
+        restore_check=options.restore_check,
+        scratch_url=options.scratch_url,
         load_report_days=options.load_report_days,
         retention_days=options.retention_days,
         pools=options.pools,

@@ -28,33 +28,42 @@ _STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, 
 _FREE = "free some space, or choose another disk with --report DIR and TMPDIR."
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code; raises only the `SystemExit` of --help and --version."""
+def agentexec_main(arguments: Sequence[str]) -> int:
+    """Run a command of the harness that was called as `agentexec COMMAND`; its messages say so."""
+    return main(arguments, program="agentexec")
+
+
+def main(arguments: Sequence[str] | None = None, *, program: str = "harness") -> int:
+    """Run the command line and return its exit code; raises only the `SystemExit` of --help and --version.
+
+    `program` is what the caller ran, for the messages.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     with sigterm_raises():
         try:
-            options = _parser().parse_args(given, Namespace(given=given))
+            options = _parser(program).parse_args(given, Namespace(given=given, program=program))
             code = _run(options)
             sys.stdout.flush()
             return code
         except HarnessError as error:
-            return _complain(str(error), error.exit_code, given)
+            return _complain(program, str(error), error.exit_code, given)
         except KeyboardInterrupt as interrupt:
-            return report_interrupt("harness", interrupt)
+            return report_interrupt(program, interrupt)
         except BrokenPipeError:  # `harness chaos list | head`
             _drop_output()
             return EXIT_UNKNOWN
         except OSError as error:
             if error.errno not in _STORAGE:
-                return _complain(_bug(error), EXIT_UNKNOWN, given)
+                return _complain(program, _bug(error), EXIT_UNKNOWN, given)
             try:
                 sys.stdout.flush()
             except OSError:
                 _drop_output()
             where = error.filename or "A file, or the output of this command,"
-            return _complain(f"{where} cannot be written ({error.strerror}); {_FREE}", EXIT_UNKNOWN, given)
+            sentence = f"{where} cannot be written ({error.strerror}); {_FREE}"
+            return _complain(program, sentence, EXIT_UNKNOWN, given)
         except Exception as error:  # noqa: BLE001 - a sentence instead of a traceback
-            return _complain(_bug(error), EXIT_UNKNOWN, given)
+            return _complain(program, _bug(error), EXIT_UNKNOWN, given)
 
 
 def _run(options: Namespace) -> int:
@@ -77,16 +86,16 @@ def _drop_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _complain(sentence: str, code: int, given: Sequence[str]) -> int:
+def _complain(program: str, sentence: str, code: int, given: Sequence[str]) -> int:
     with suppress(OSError):
         if "--debug" in given:
             print(terminal_safe(masked_words(traceback.format_exc(), given)), file=sys.stderr)
-        print(f"harness: {terminal_safe(masked_words(sentence, given))}", file=sys.stderr, flush=True)
+        print(f"{program}: {terminal_safe(masked_words(sentence, given))}", file=sys.stderr, flush=True)
     return code
 
 
-def _parser() -> Parser:
-    parser = Parser(prog="harness", description="Chaos, load and verdicts for background-execution systems.")
+def _parser(program: str) -> Parser:
+    parser = Parser(prog=program, description="Chaos, load and verdicts for background-execution systems.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {installed_version()}")
     common = Parser(add_help=False)
     common.add_argument("--debug", action="store_true", help="show the traceback of a failure")

@@ -155,3 +155,11 @@ def psql(statement: str) -> str:
 def redis_cli(command: str) -> str:
     """The command that sends a command to Redis, as a user who may."""
     return f'redis-cli -u "$REDIS_URL" {command}'
+
+
+def alter_system(name: str, value: str) -> tuple[str, ...]:
+    """The commands that change a setting of the Postgres server."""
+    return psql(f"ALTER SYSTEM SET {name} = {value}"), RELOAD
+
+
+RELOAD = psql("SELECT pg_reload_conf()")

@@ -77,11 +77,11 @@ def markdown_report(report: DoctorReport) -> str:
     )
 
 
-def fix_plan(report: DoctorReport, *, written_at: str) -> str:
+def fix_plan(report: DoctorReport, *, program: str, written_at: str) -> str:
     """A shell script in which every step is a comment: a person reads it, and takes out the `#` of what is right."""
     lines = [
         "#!/bin/sh",
-        f"# Written by `harness doctor` at {written_at}. It has run nothing, and does nothing as it is:",
+        f"# Written by `{program} doctor` at {written_at}. It has run nothing, and does nothing as it is:",
         "# read each step, and remove the # before a command that you want to run.",
         "set -eu",
     ]

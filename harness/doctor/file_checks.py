@@ -24,6 +24,7 @@ _files = partial(check, area=Area.FILES)
 YAML = (".yaml", ".yml")
 ENDINGS = (*YAML, ".service", ".env", ".rules")
 MOST_FILES, MOST_BYTES = 500, 1_000_000
+LOG_BYTES = 65_536
 DAY = 86_400.0
 OLDEST_BACKUP_DAYS = 26 / 24  # one a day, with two hours to take it
 GRACE_MARGIN = 10  # seconds between the end of the handlers and the end of the pool
@@ -233,6 +234,38 @@ def load_test(site: Installation) -> CheckFinding:
         return failed("there is no verdict.json that can be read")
     seen = f"exit code {code}, {days:,.1f} days old"
     return passed(seen) if code == 0 and days <= site.options.load_report_days else failed(seen)
+
+
+@_files(
+    "files.log",
+    box=Box.LOGGING,
+    asks="Are the last lines of the log of a pool (--log FILE) JSON objects with time, level and message?",
+    why="Lines of text cannot be searched by task, attempt or agent id.",
+    remedy="Set AGENTEXEC_LOG_FORMAT=json of the pools, and see what else writes to their output.",
+)
+def log(site: Installation) -> CheckFinding:
+    """The last lines of the file, at most 64 KiB; no line is shown."""
+    if site.options.log is None:
+        raise CannotTell("no log given; --log FILE names one")
+    try:
+        file = site.options.log.open("rb")
+    except OSError as error:
+        return failed(f"it cannot be read: {error.strerror}")
+    with file:
+        start = max(0, file.seek(0, os.SEEK_END) - LOG_BYTES)
+        file.seek(start)
+        lines = file.read().splitlines()[bool(start) :]  # the first one may be cut
+    other = sum(not _is_structured(line) for line in lines)
+    seen = f"{len(lines) - other} of the last {len(lines)} lines are"
+    return passed(seen) if lines and not other else failed(seen)
+
+
+def _is_structured(line: bytes) -> bool:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(found, dict) and found.keys() >= {"timestamp", "level", "message"}
 
 
 def manifests(site: Installation) -> list[Manifest]:

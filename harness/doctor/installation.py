@@ -36,6 +36,9 @@ class DoctorOptions:
     deployment: Path | None = None
     backups: Path | None = None
     load_report: Path | None = None
+    log: Path | None = None
+    restore_check: Path | None = None
+    scratch_url: str | None = None
     pools: int = 2
     api_servers: int = 2
     retention_days: int = 30

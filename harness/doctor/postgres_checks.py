@@ -8,11 +8,11 @@ from harness.doctor.check import (
     Area,
     Box,
     CheckFinding,
+    alter_system,
     check,
     failed,
     passed,
     psql,
-    skipped,
     warned,
     within,
 )
@@ -20,14 +20,17 @@ from harness.doctor.installation import Installation, is_local
 from harness.environments.base import MINIMUM_POSTGRES
 
 _postgres = partial(check, area=Area.POSTGRES)
-RELOAD = psql("SELECT pg_reload_conf()")
 MOST_DEAD_ROWS, FEW_ROWS = 0.2, 10_000
 LONG_TRANSACTION, VERY_LONG_TRANSACTION = 60.0, 3600.0  # seconds; one of agentexec takes milliseconds
+TIMEOUTS = (
+    "statement_timeout",
+    "lock_timeout",
+    "transaction_timeout",
+    "idle_in_transaction_session_timeout",
+    "idle_session_timeout",
+)
+SHORTEST_TIMEOUT = 1.0  # seconds
 CLOCK_WARN, CLOCK_FAIL = 1.0, 15.0  # seconds
-
-
-def _set(name: str, value: str) -> tuple[str, ...]:
-    return psql(f"ALTER SYSTEM SET {name} = {value}"), RELOAD
 
 
 @_postgres(
@@ -102,57 +105,6 @@ def primary(site: Installation) -> CheckFinding:
 
 
 @_postgres(
-    "postgres.fsync",
-    asks="Does the server flush its log to the disk?",
-    why="With fsync off, a crash of the machine loses acknowledged tasks or damages the whole cluster.",
-    remedy="Set fsync = on.",
-    commands=_set("fsync", "on"),
-    scenario="lose-postgres-tail",
-)
-def fsync(site: Installation) -> CheckFinding:
-    """The setting of the server; no role can change it."""
-    return _is_on(site, "fsync")
-
-
-@_postgres(
-    "postgres.full-page-writes",
-    asks="Are whole pages logged after a checkpoint?",
-    why="A page that was half written at a crash cannot be repaired.",
-    remedy="Set full_page_writes = on.",
-    commands=_set("full_page_writes", "on"),
-)
-def full_page_writes(site: Installation) -> CheckFinding:
-    """The setting of the server."""
-    return _is_on(site, "full_page_writes")
-
-
-@_postgres(
-    "postgres.synchronous-commit",
-    asks="Do commits wait for the disk, by the settings of the server, the database and the role?",
-    why="With off, a crash loses the last commits. agentexec sets it back for its own sessions, but behind a pooler in "
-    "transaction mode a session keeps no setting.",
-    remedy="Set synchronous_commit = on where it is off.",
-    scenario="lose-postgres-tail",
-)
-def synchronous_commit(site: Installation) -> CheckFinding:
-    """The value with which a session of this role begins in this database, and every level that says off."""
-    off = site.postgres.rows(
-        """SELECT 'SYSTEM' AS place, 1 AS n FROM pg_settings
-            WHERE name = 'synchronous_commit' AND setting = 'off' AND source IN ('configuration file', 'command line')
-        UNION ALL SELECT CASE WHEN d.setrole = 0 THEN 'DATABASE ' || quote_ident(current_database())
-            ELSE 'ROLE ' || quote_ident(current_user) END, 2
-        FROM pg_db_role_setting AS d
-        WHERE (d.setrole = 0 OR d.setrole = (SELECT oid FROM pg_roles WHERE rolname = current_user))
-            AND (d.setdatabase = 0 OR d.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database()))
-            AND 'synchronous_commit=off' = ANY (d.setconfig)"""
-    )
-    if not off:
-        return passed(f"synchronous_commit is {site.postgres.setting('synchronous_commit')}")
-    repair = [psql(f"ALTER {row.place} SET synchronous_commit = on") for row in off]
-    return warned(f"off for {', '.join(row.place for row in off)}", "", *repair, RELOAD)
-
-
-@_postgres(
     "postgres.archiving",
     box=Box.BACKUPS,
     asks="Can a backup reach any point in time: wal_level, archive_mode, no failing archive command?",
@@ -194,7 +146,7 @@ def checksums(site: Installation) -> CheckFinding:
     asks="Is autovacuum on, for the server and for agentexec's tables?",
     why="Each task leaves dead versions of its row: without vacuum, every scan for work reads all of them.",
     remedy="Set autovacuum = on and track_counts = on, and reset autovacuum_enabled of the tables.",
-    commands=(*_set("autovacuum", "on"), psql("ALTER SYSTEM SET track_counts = on")),
+    commands=(*alter_system("autovacuum", "on"), psql("ALTER SYSTEM SET track_counts = on")),
 )
 def autovacuum(site: Installation) -> CheckFinding:
     """A table's own setting wins over the server's."""
@@ -219,7 +171,7 @@ def autovacuum(site: Installation) -> CheckFinding:
     asks="Is no transaction open for longer than a minute?",
     why="Vacuum removes nothing that an open transaction may still see, so scans for work slow down with each task.",
     remedy="End the session, and set idle_in_transaction_session_timeout for the role that left it open.",
-    commands=_set("idle_in_transaction_session_timeout", "'5min'"),
+    commands=alter_system("idle_in_transaction_session_timeout", "'5min'"),
 )
 def long_transactions(site: Installation) -> CheckFinding:
     """The oldest transaction or snapshot of all sessions; ages of other roles need pg_read_all_stats."""
@@ -234,6 +186,25 @@ def long_transactions(site: Installation) -> CheckFinding:
     seen = f"the oldest transaction is {row.oldest:,.0f} s old, idle in one for {row.idle:,.0f} s"
     seen += "" if row.of_all else " (of this role; others need pg_read_all_stats)"
     return within(row.oldest, warn=LONG_TRANSACTION, fail=VERY_LONG_TRANSACTION, seen=seen)
+
+
+@_postgres(
+    "postgres.held-snapshots",
+    asks="Does no replication slot without a client, and no prepared transaction, hold rows and log back?",
+    why="The server keeps all of its log for such a slot until the disk is full, and vacuum removes nothing.",
+    remedy="Start the slot's client, or drop the slot; end the prepared transaction.",
+    scenario="fill-disk",
+)
+def held_snapshots(site: Installation) -> CheckFinding:
+    """WARN: the client of a slot may be back soon."""
+    rows = site.postgres.rows(
+        """SELECT 'slot ' || slot_name AS place, format('SELECT pg_drop_replication_slot(%%L)', slot_name) AS repair
+            FROM pg_replication_slots WHERE NOT active AND coalesce(xmin::text, restart_lsn::text) IS NOT NULL
+        UNION ALL SELECT 'prepared transaction ' || gid, format('ROLLBACK PREPARED %%L', gid)
+            FROM pg_prepared_xacts WHERE prepared < now() - interval '1 minute'"""
+    )
+    repair = [psql(row.repair) for row in rows]
+    return warned(", ".join(row.place for row in rows), "", *repair) if rows else passed("none does")
 
 
 @_postgres(
@@ -258,7 +229,7 @@ def clocks_agree(offset: float) -> CheckFinding:
     asks="Is the session's time zone UTC?",
     why="agentexec stores times with their zone, but a clean-up with naive dates deletes too early or too late.",
     remedy="Set timezone = 'UTC' for the role or the server, or use times with a zone.",
-    commands=_set("timezone", "'UTC'"),
+    commands=alter_system("timezone", "'UTC'"),
 )
 def time_zone(site: Installation) -> CheckFinding:
     """Zones that are UTC by another name pass."""
@@ -280,6 +251,27 @@ def encoding(site: Installation) -> CheckFinding:
 
 
 @_postgres(
+    "postgres.timeouts",
+    asks="Does no time-out of the server, the database or the role end agentexec's statements and sessions?",
+    why="A statement that is canceled is sent again, and canceled again: tasks wait although workers are free.",
+    remedy="Set the time-outs to 0, or longer than a lease (AGENTEXEC_LEASE_SECONDS).",
+    scenario="cancel-statements",
+)
+def timeouts(site: Installation) -> CheckFinding:
+    """FAIL below a second, WARN below a lease; the value with which a session of this role begins."""
+    found = site.postgres.rows(
+        "SELECT name, reset_val::float8 / 1000 AS seconds FROM pg_settings"
+        " WHERE name = ANY(%(names)s) AND reset_val <> '0' ORDER BY name",
+        names=list(TIMEOUTS),
+    )
+    short = [row for row in found if row.seconds < site.settings.lease_seconds]
+    seen = ", ".join(f"{row.name} {row.seconds:g} s" for row in short or found)
+    if any(row.seconds < SHORTEST_TIMEOUT for row in short):
+        return failed(seen)
+    return warned(seen) if short else passed(seen or "none is set")
+
+
+@_postgres(
     "postgres.deadlocks",
     asks="Has the database counted no deadlock?",
     why="Postgres ends one of the transactions after 1 s, and every task of its batch is late by as much.",
@@ -297,7 +289,7 @@ def deadlocks(site: Installation) -> CheckFinding:
 @_postgres(
     "postgres.connections",
     box=Box.POOLING,
-    asks="Is max_connections enough for all pools, workers and API servers?",
+    asks="Are max_connections, and the limits of role and database, enough for all pools, workers and API servers?",
     why="Without a free connection workers cannot record, and producers get an error.",
     remedy="Raise max_connections, use PgBouncer, or run fewer workers (docs/howto/doctor.md, Connections).",
     scenario="exhaust-connections",
@@ -305,8 +297,11 @@ def deadlocks(site: Installation) -> CheckFinding:
 def connections(site: Installation) -> CheckFinding:
     """The formula of docs/howto/doctor.md, against what is left for ordinary roles beside other applications."""
     row = site.postgres.row(
-        """SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
-                - coalesce(current_setting('reserved_connections', true), '0')::int AS places,
+        """SELECT least(current_setting('max_connections')::int
+                - current_setting('superuser_reserved_connections')::int
+                - coalesce(current_setting('reserved_connections', true), '0')::int,
+                (SELECT nullif(rolconnlimit, -1) FROM pg_roles WHERE rolname = current_user),
+                (SELECT nullif(datconnlimit, -1) FROM pg_database WHERE datname = current_database())) AS places,
             (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'
                 AND pid <> pg_backend_pid() AND application_name NOT LIKE 'agentexec%%') AS others"""
     )
@@ -330,10 +325,3 @@ CLIENT = 8 + 4  # for reading and by the enqueuer
 def connections_of_pool(workers: int, *, monitored: bool) -> int:
     """The most connections of one pool whose handlers do not enqueue."""
     return workers * WORKER + PARENT + (HEALTH if monitored else 0)
-
-
-def _is_on(site: Installation, name: str) -> CheckFinding:
-    value = site.postgres.setting(name)
-    if value is None:
-        return skipped(f"this server has no setting {name}")
-    return passed(f"{name} on") if value == "on" else failed(f"{name} {value}")

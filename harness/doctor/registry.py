@@ -5,10 +5,12 @@ from __future__ import annotations
 from types import ModuleType
 
 from harness.doctor import (
+    durability_checks,
     file_checks,
     http_checks,
     postgres_checks,
     redis_checks,
+    restore_checks,
     settings_checks,
     table_checks,
     task_checks,
@@ -27,12 +29,14 @@ CHECKS = tuple(
     one
     for module in (
         postgres_checks,
+        durability_checks,
         table_checks,
         redis_checks,
         settings_checks,
         task_checks,
         http_checks,
         file_checks,
+        restore_checks,
     )
     for one in checks_of(module)
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from pydantic import AliasChoices
 from agentexec.config import VERSION, Settings, variable
 from harness.doctor.check import Area, Box, CheckFinding, check, failed, passed, warned
 from harness.doctor.installation import Installation
+from harness.doctor.unanswered import CannotTell
 
 _settings = partial(check, area=Area.SETTINGS)
 PREFIX = "AGENTEXEC_"
@@ -19,6 +21,7 @@ ASSIGNED = re.compile(r"^\s*(?:export\s+)?(AGENTEXEC_\w+)\s*=", re.MULTILINE)
 # Read elsewhere than by the settings: the name that a pool gives each worker.
 OTHERS = ("AGENTEXEC_WORKER_ID",)
 SHORTEST_LEASE, LONGEST_LEASE = 5, 120  # seconds
+OLDEST_KEY_DAYS = 90
 
 
 @_settings(
@@ -142,6 +145,48 @@ def rate_limit(site: Installation) -> CheckFinding:
 def api_keys(site: Installation) -> CheckFinding:
     """WARN only: a proxy may do it; `api.keys` asks the API."""
     return warned("no key is set") if site.settings.api_keys is None else passed("set")
+
+
+@_settings(
+    "settings.key-rotation",
+    asks="Can a key of the API be replaced without an interruption: are two valid?",
+    why="With one key, the callers get 401 from the restart of the API until each of them has the new one.",
+    remedy="Set AGENTEXEC_API_KEYS=OLD,NEW, give NEW to the callers, then remove OLD (docs/howto/production.md).",
+)
+def key_rotation(site: Installation) -> CheckFinding:
+    """Keys are separated by commas; only their number is shown."""
+    if site.settings.api_keys is None:
+        raise CannotTell("no key is set (settings.api-keys)")
+    count = len({key.strip() for key in site.settings.api_keys.get_secret_value().split(",")} - {""})
+    seen = f"{count} valid"
+    return passed(seen) if count > 1 else warned(seen)
+
+
+@_settings(
+    "settings.key-age",
+    asks="Is no key older than 90 days?",
+    why="A key that leaked once, in a log or with a laptop, is valid until it is replaced.",
+    remedy="Replace the key, and note the day in the variable, as the production guide's key rotation does.",
+)
+def key_age(site: Installation) -> CheckFinding:
+    """Of each variable ..._ROTATION_DATE, and of the files that ..._KEY_FILE and ..._KEYS_FILE name."""
+    now, ages = datetime.now(UTC), dict[str, float]()
+    for name, value in site.options.environment.items():
+        if name.endswith("_ROTATION_DATE"):
+            try:
+                day = datetime.fromisoformat(value)
+            except ValueError:
+                return warned(f"{name} is no date", "Write it as YYYY-MM-DD.")
+            ages[name] = (now - (day if day.tzinfo else day.replace(tzinfo=UTC))) / timedelta(days=1)
+        elif name.endswith(("_KEY_FILE", "_KEYS_FILE")) and Path(value).is_file():
+            ages[name] = (now.timestamp() - Path(value).stat().st_mtime) / 86_400
+    if not ages:
+        raise CannotTell(
+            "nothing records the age of a key; note its day, as in OPENAI_KEY_ROTATION_DATE=YYYY-MM-DD"
+        )
+    oldest = max(ages, key=ages.__getitem__)
+    seen = f"{oldest}: {ages[oldest]:,.0f} days"
+    return failed(seen) if ages[oldest] > OLDEST_KEY_DAYS else passed(seen)
 
 
 def known_names() -> set[str]:

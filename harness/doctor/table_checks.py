@@ -13,7 +13,9 @@ from sqlalchemy.schema import CreateIndex
 
 from agentexec.core.requirements import RIGHTS
 from agentexec.migrations import VERSION_TABLE
+from agentexec.store.dialects import ACTIVITY_TABLE, LOG_TABLE
 from agentexec.store.models import OWN_TABLES
+from agentexec.store.status import PENDING, sql_in
 from harness.doctor.check import (
     Area,
     Box,
@@ -204,6 +206,29 @@ def indexes_valid(site: Installation) -> CheckFinding:
 
 
 @_tables(
+    "indexes.used",
+    asks="Does the planner use the indexes, with the statistics that it has now?",
+    why="Each look for work, each page of a list and each clean-up reads the whole table instead.",
+    remedy="Analyze the tables (tables.statistics), and reset enable_indexscan and the cost settings of the role.",
+    commands=(psql(f"ANALYZE {', '.join(RIGHTS)}"),),
+)
+def indexes_used(site: Installation) -> CheckFinding:
+    """By EXPLAIN, which runs nothing; only tables with more than 10,000 rows, since others are read whole by right."""
+    sizes = {row.relname: row.n_live_tup for row in _activity_of_tables(site) if row.n_live_tup > MANY_ROWS}
+    if not sizes:
+        raise CannotTell(f"no table has more than {MANY_ROWS:,} rows yet")
+    whole = {
+        name: sorted(tables)
+        for name, query in _QUERIES.items()
+        if (tables := sizes.keys() & _read_whole(site.postgres.row(f"EXPLAIN (FORMAT JSON) {query}")[0]))
+    }
+    places = [
+        f"{name} reads all {sizes[one]:,} rows of {one}" for name, tables in whole.items() for one in tables
+    ]
+    return failed("; ".join(places)) if places else passed(f"by all {len(_QUERIES)} queries")
+
+
+@_tables(
     "tables.statistics",
     asks="Are the statistics of the tables fresh?",
     why="The planner chooses a scan of the whole table, as it does for a table that it takes for empty.",
@@ -249,6 +274,30 @@ def newest_revision() -> str:
 _INDEXES = """SELECT c.relname::text AS name, i.indisvalid AND i.indisready AS valid
     FROM pg_class AS c JOIN pg_index AS i ON i.indexrelid = c.oid
     WHERE c.relname = ANY(%(names)s) AND pg_table_is_visible(c.oid)"""
+
+
+# What workers, producers, the API and retention ask most.
+_QUERIES = {
+    "a look for work": f"SELECT id FROM {ACTIVITY_TABLE} WHERE queue_name = 'agentexec' AND status {sql_in(PENDING)}"
+    " AND id > '00000000-0000-0000-0000-000000000000' ORDER BY id LIMIT 100",
+    "a start": f"SELECT fence FROM {ACTIVITY_TABLE} WHERE id = '00000000-0000-0000-0000-000000000000'",
+    "an idempotency key": f"SELECT id FROM {ACTIVITY_TABLE} WHERE idempotency_key = 'k'",
+    "an activity's log": f"SELECT n FROM {LOG_TABLE} WHERE activity_id = '00000000-0000-0000-0000-000000000000'",
+    "a page of a list": f"SELECT id FROM {ACTIVITY_TABLE} ORDER BY updated_at DESC LIMIT 50",
+    "a clean-up": f"SELECT id FROM {ACTIVITY_TABLE} WHERE updated_at < now() - interval '100 years'",
+}
+
+
+def _read_whole(plans: Any) -> set[str]:
+    """The tables that a plan reads from the beginning to the end."""
+    plan = plans[0]["Plan"]
+    found, waiting = set(), [plan]
+    while waiting:
+        node = waiting.pop()
+        waiting += node.get("Plans", ())
+        if node["Node Type"] == "Seq Scan":
+            found.add(node["Relation Name"])
+    return found
 
 
 def _indexes() -> Iterator[Index]:

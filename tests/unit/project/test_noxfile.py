@@ -30,6 +30,7 @@ BY_HAND = {
     "bench",
     "planted",
     "promises",
+    "doctor",
     "nightly",
     "mutation",
     "queues",

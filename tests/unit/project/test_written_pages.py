@@ -6,9 +6,12 @@ import pytest
 
 from tests.house import doctor_page, settings_page
 from tests.house.written_page import END, WrittenPage
+from tests.mistakes import matrix
+
+PAGES = (doctor_page.PAGE, settings_page.PAGE, matrix.PAGE)
 
 
-@pytest.mark.parametrize("page", [doctor_page.PAGE, settings_page.PAGE], ids=["doctor", "settings"])
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path.stem)
 def test_the_page_is_as_the_generator_writes_it(page: WrittenPage) -> None:
     text = page.path.read_text("utf-8")
     assert text.count(page.begin) == text.count(END) == 1

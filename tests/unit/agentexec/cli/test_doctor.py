@@ -10,6 +10,7 @@ import pytest
 
 from agentexec.cli import main
 from agentexec.cli.parsing import CONFIGURATION
+from harness.cli import agentexec_main
 from tests.house.sources import ROOT
 
 GROUP = "agentexec.commands"
@@ -30,6 +31,25 @@ def test_it_runs_the_command_of_the_installed_harness(
         main(["doctor", "--help"])
     assert ended.value.code == 0
     assert "--fix-plan" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--pools", "none"], "See agentexec doctor --help."),
+        (
+            ["--restore-check", "x"],
+            "--restore-check FILE and --scratch-url URL belong together. Give both, or none.",
+        ),
+    ],
+)
+def test_its_messages_name_the_command_that_was_called(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert agentexec_main(["doctor", *words]) == 64
+    message = capsys.readouterr().err
+    assert message.startswith("agentexec: ")
+    assert message.endswith(f"{said}\n")
 
 
 def test_without_the_harness_it_says_how_to_install_it(

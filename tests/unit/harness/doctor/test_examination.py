@@ -23,6 +23,7 @@ from harness.doctor.check import (
     warned,
     within,
 )
+from harness.doctor.durability_checks import of_fsyncs
 from harness.doctor.examination import DoctorReport, ExaminedCheck, examine, waived
 from harness.doctor.installation import DoctorOptions, Installation, is_local
 from harness.doctor.postgres_checks import clocks_agree, of_version, unencrypted
@@ -193,9 +194,23 @@ def test_a_secret_that_a_server_repeats_is_masked_everywhere() -> None:
     assert found.finding.seen == "at redis://u:***@h/0�[2J"
 
 
+@pytest.mark.parametrize(
+    ("count", "milliseconds", "found"),
+    [
+        (99, 1.0, skipped("only 99 flushes are counted")),
+        (100, 1000.0, passed("10.00 ms, the mean of 100")),
+        (1000, 10_001.0, warned("10.00 ms, the mean of 1,000")),
+    ],
+)
+def test_the_mean_time_of_a_flush(count: int, milliseconds: float, found: CheckFinding) -> None:
+    assert of_fsyncs(count, milliseconds) == found
+
+
 def test_a_plan_runs_nothing(tmp_path: Path) -> None:
     plan = tmp_path / "plan.sh"
-    plan.write_text(documents.fix_plan(report(warned("odd"), failed("a\nrm -rf x")), written_at=NOW))
+    plan.write_text(
+        documents.fix_plan(report(warned("odd"), failed("a\nrm -rf x")), program="agentexec", written_at=NOW)
+    )
     lines = plan.read_text().splitlines()
     assert [line for line in lines if line and not line.startswith("#")] == ["set -eu"]
     assert plan.read_text().index("FAIL redis.tls") < plan.read_text().index("WARN redis.tls")

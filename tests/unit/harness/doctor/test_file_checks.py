@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from datetime import date
@@ -12,67 +11,14 @@ import pytest
 
 from harness.doctor.check import Area, Grade
 from harness.doctor.examination import examine, grades
-from harness.doctor.file_checks import seconds_of
+from harness.doctor.file_checks import LOG_BYTES, seconds_of
 from harness.doctor.installation import DoctorOptions, Installation
 from harness.doctor.registry import CHECKS
+from tests.mistakes.manifests import LOG, DeployedFiles
+from tests.mistakes.of_files import EDITS, ManifestEdit
 
-FILES = tuple(one for one in CHECKS if one.area is Area.FILES)
-WORKERS = """\
-apiVersion: apps/v1
-kind: Deployment
-spec:
-  template:
-    spec:
-      terminationGracePeriodSeconds: 310
-      containers:
-        - name: worker
-          command: ["agentexec", "worker", "app:pool"]
-          livenessProbe: {httpGet: {path: /health/live, port: 9100}}
-          resources:
-            limits:
-              memory: 2Gi
-          env:
-            - name: REDIS_PASSWORD
-              valueFrom: {secretKeyRef: {name: redis, key: password}}
-            - name: REDIS_URL
-              value: redis://:$(REDIS_PASSWORD)@redis:6379/0
----
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-spec:
-  egress:
-    - ports: [{protocol: UDP, port: 53}, {protocol: TCP, port: 53}]
----
-apiVersion: policy/v1
-kind: PodDisruptionBudget
----
-apiVersion: batch/v1
-kind: CronJob
-spec:
-  command: ["agentexec", "cleanup"]
-"""
-COMPOSE = """\
-services:
-  worker:
-    command: agentexec worker app:pool
-    stop_grace_period: 5m10s
-    mem_limit: 2g
-    healthcheck: {test: [CMD, curl, localhost:9100/health/live]}
-    environment:
-      DATABASE_URL: postgresql://app:${PASSWORD}@db/app
-      POSTGRES_PASSWORD_FILE: /run/secrets/postgres
-      API_TOKEN: ${API_TOKEN}
-  redis:
-    command: redis-server --requirepass ${REDIS_PASSWORD}
-"""
-UNIT = """\
-[Service]
-ExecStart=/opt/venv/bin/agentexec worker app:pool
-TimeoutStopSec=6min
-MemoryMax=2G
-WatchdogSec=30
-"""
-RULES = "groups:\n  - rules:\n    - {alert: QueueDeep, expr: max(agentexec_queue_depth) > 1000}\n"
+# Without the one that restores: tests/integration/test_doctor.py has it.
+FILES = tuple(one for one in CHECKS if one.area is Area.FILES and one.id != "files.backup-restored")
 
 
 @pytest.fixture
@@ -80,20 +26,15 @@ def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DoctorOptions:
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("AGENTEXEC_")]:
         monkeypatch.delenv(name)
-    found = DoctorOptions(
-        deployment=tmp_path / "deploy",
-        backups=tmp_path / "backups",
-        load_report=tmp_path / "load",
+    files = DeployedFiles(folder=tmp_path)
+    files.write()
+    return DoctorOptions(
+        deployment=files.deployment,
+        backups=files.backup.parent,
+        load_report=files.verdict.parent,
+        log=files.log,
         environment={},
     )
-    for folder in ("deploy", "backups", "load"):
-        (tmp_path / folder).mkdir()
-    texts = {"workers.yaml": WORKERS, "compose.yml": COMPOSE, "pool.service": UNIT, "agentexec.rules": RULES}
-    for name, text in texts.items():
-        (tmp_path / "deploy" / name).write_text(text)
-    (tmp_path / "backups" / "of-today.sql.gz").write_bytes(b"x")
-    (tmp_path / "load" / "verdict.json").write_text(json.dumps({"exit_code": 0}))
-    return found
 
 
 def report(options: DoctorOptions) -> tuple[dict[str, Grade], str]:
@@ -109,63 +50,13 @@ def test_a_good_folder_passes(options: DoctorOptions) -> None:
     assert report(options) == ({}, "")
 
 
-@pytest.mark.parametrize(
-    ("file", "right", "wrong", "check", "says"),
-    [
-        ("workers.yaml", "Seconds: 310", "Seconds: 30", "stop-grace", "workers.yaml:6 30"),
-        (
-            "workers.yaml",
-            "      terminationGracePeriodSeconds: 310\n",
-            "",
-            "stop-grace",
-            "workers.yaml:8 starts",
-        ),
-        ("compose.yml", "5m10s", "10s", "stop-grace", "compose.yml:4 10s"),
-        ("pool.service", "6min", "90", "stop-grace", "pool.service:3 90"),
-        (
-            "workers.yaml",
-            "valueFrom: {sec",
-            "value: hunter2 # {sec",
-            "secrets",
-            "workers.yaml:15 REDIS_PASSWORD",
-        ),
-        ("workers.yaml", "$(REDIS_PASSWORD)@", "hunter2@", "secrets", "workers.yaml:18 URL with a password"),
-        ("compose.yml", "${PASSWORD}@", "hunter2@", "secrets", "compose.yml:8 URL with a password"),
-        (
-            "compose.yml",
-            "API_TOKEN: ${API_TOKEN}",
-            "API_TOKEN: hunter2",
-            "secrets",
-            "compose.yml:10 API_TOKEN",
-        ),
-        (
-            "compose.yml",
-            "--requirepass ${REDIS_PASSWORD}",
-            "--requirepass hunter2",
-            "secrets",
-            "compose.yml:12",
-        ),
-        ("pool.service", "MemoryMax=2G", "MemoryMax=2G\nEnvironment=A_SECRET=hunter2", "secrets", "A_SECRET"),
-        ("workers.yaml", "NetworkPolicy", "Network", "network-policy", "no NetworkPolicy"),
-        ("workers.yaml", "port: 53}", "port: 443}", "network-policy", "egress without port 53"),
-        ("workers.yaml", "memory: 2Gi", "cpu: 1", "memory-limits", "workers.yaml:9"),
-        ("compose.yml", "mem_limit: 2g", "cpus: 1", "memory-limits", "compose.yml:3"),
-        ("workers.yaml", "livenessProbe", "unknownProbe", "probes", "workers.yaml:9"),
-        ("workers.yaml", "PodDisruptionBudget", "Other", "disruption-budget", "none"),
-        ("workers.yaml", '"cleanup"', '"config"', "cleanup-job", "no file"),
-        ("agentexec.rules", "alert", "record", "alerts", "no rule"),
-        ("agentexec.rules", "agentexec_", "other_", "alerts", "no rule"),
-    ],
-)
-def test_a_mistake_in_a_manifest_is_found_alone(
-    options: DoctorOptions, file: str, right: str, wrong: str, check: str, says: str
-) -> None:
-    path = options.deployment / file if options.deployment else Path()
-    assert right in path.read_text()
-    path.write_text(path.read_text().replace(right, wrong))
+@pytest.mark.parametrize("edit", EDITS, ids=lambda one: one.name)
+def test_a_mistake_in_a_manifest_is_found_alone(options: DoctorOptions, edit: ManifestEdit) -> None:
+    assert options.deployment is not None
+    edit.make(options.deployment)
     found, seen = report(options)
-    assert found.keys() == {f"files.{check}"}
-    assert says in seen
+    assert found == {f"files.{edit.name}": edit.grade}
+    assert edit.says in seen
     assert "hunter2" not in seen
 
 
@@ -189,6 +80,19 @@ def test_a_load_test_that_failed_or_is_old_or_cannot_be_read_is_found(
     verdict.write_text('{"exit_code": 0}')
     os.utime(verdict, times=(1, time.time() - 31 * 86400))
     assert report(options)[1] == "exit code 0, 31.0 days old"
+
+
+def test_a_line_of_text_in_a_log_is_found_and_one_that_is_cut_is_not(
+    options: DoctorOptions, tmp_path: Path
+) -> None:
+    log = tmp_path / "logs" / "pool.log"
+    log.write_text(LOG * (2 * LOG_BYTES // len(LOG)))
+    assert report(options)[0] == {}
+    for line in ("INFO: Started.", "[1]", '{"level": "INFO"}'):
+        log.write_text(f"{LOG}{line}\n")
+        assert report(options) == ({"files.log": Grade.FAIL}, "1 of the last 2 lines are")
+    log.unlink()
+    assert report(options)[1] == "it cannot be read: No such file or directory"
 
 
 def test_without_folders_everything_is_skipped() -> None:

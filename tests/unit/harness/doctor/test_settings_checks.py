@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from harness.doctor.check import Area, Grade
+from harness.doctor.check import Area, CheckFinding, Grade, failed, passed
 from harness.doctor.examination import examine
 from harness.doctor.installation import DoctorOptions, Installation
 from harness.doctor.registry import CHECKS
@@ -18,7 +18,7 @@ GOOD = {
     "AGENTEXEC_TASK_SOFT_TIME_LIMIT": "100",
     "AGENTEXEC_LOG_FORMAT": "json",
     "AGENTEXEC_METRICS_PORT": "9100",
-    "AGENTEXEC_API_KEYS": "sixteen-characters-and-more",
+    "AGENTEXEC_API_KEYS": "sixteen-characters-and-more,the-next-key-of-the-callers",
     "AGENTEXEC_QUEUE_PREFIX": "mine",
     "AGENTEXEC_WORKER_ID": "w",
 }
@@ -65,6 +65,7 @@ def test_good_settings_pass() -> None:
         ),
         ("TASK_TIME_LIMIT", "301", "graceful-timeout", Grade.WARN, "300 s, hard time limit 301 s"),
         ("GRACEFUL_SHUTDOWN_TIMEOUT", "0", "graceful-timeout", Grade.FAIL, "0 s, hard time limit 200 s"),
+        ("API_KEYS", "sixteen-characters-and-more,", "key-rotation", Grade.WARN, "1 valid"),
         ("API_RATE_LIMIT", " OFF", "rate-limit", Grade.FAIL, "off"),
         (
             "LOG_FORM",
@@ -81,6 +82,26 @@ def test_a_mistake_is_found_alone(
 ) -> None:
     monkeypatch.setenv(f"AGENTEXEC_{name}", value)
     assert wrong() == {f"settings.{check}": (grade, seen)}
+
+
+def key_age(**environment: str) -> CheckFinding:
+    checks = [one for one in CHECKS if one.id == "settings.key-age"]
+    with Installation(DoctorOptions(environment=environment)) as site:
+        return examine(site, (), today=date(2026, 5, 1), checks=checks).results[0].finding
+
+
+def test_a_key_has_the_age_of_its_noted_day_or_of_its_file(tmp_path: Path) -> None:
+    now, file = datetime.now(UTC), tmp_path / "key"
+    file.write_text("hunter2")
+    days = {number: (now - timedelta(days=number)).isoformat() for number in (0, 89, 91)}
+    naive = days[89].partition("+")[0]
+    assert key_age(A_ROTATION_DATE=days[0], B_ROTATION_DATE=naive) == passed("B_ROTATION_DATE: 89 days")
+    assert key_age(A_ROTATION_DATE=days[0], B_ROTATION_DATE=days[91]) == failed("B_ROTATION_DATE: 91 days")
+    assert key_age(A_ROTATION_DATE="soon").grade is Grade.WARN
+    assert key_age(A_KEY_FILE=str(file)) == passed("A_KEY_FILE: 0 days")
+    os.utime(file, times=(1, now.timestamp() - 100 * 86_400))
+    assert key_age(A_KEYS_FILE=str(file)) == failed("A_KEYS_FILE: 100 days")
+    assert key_age(A_KEY_FILE="nowhere", KEY="hunter2").seen.startswith("nothing records the age of a key")
 
 
 def test_a_name_of_the_env_file_counts_too() -> None:
