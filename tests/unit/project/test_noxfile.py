@@ -30,6 +30,7 @@ BY_HAND = {
     "bench",
     "planted",
     "promises",
+    "alerts",
     "nightly",
     "mutation",
     "queues",
