@@ -365,6 +365,13 @@ def promises(session: nox.Session) -> None:
 
 
 @nox.session
+def alerts(session: nox.Session) -> None:
+    """Proves each alert with a real Prometheus, into docs/howto/alerts.md; needs Debian's exporters."""
+    prepare_for_tests(session)
+    session.run("python", "-m", "tests.alerts", *session.posargs)
+
+
+@nox.session
 def lock(session: nox.Session) -> None:
     """Resolve all extras and groups into constraints.txt, keeping its pins; `-- --upgrade` renews them."""
     prepare(session, groups=["lock"], package=False)

@@ -6,6 +6,8 @@ import asyncio
 import logging
 import os
 import signal
+import time
+from pathlib import Path
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -41,6 +43,22 @@ async def fail(agent_id: UUID, context: Message) -> None:
 async def wait(agent_id: UUID, context: Message) -> None:
     """Run until it is canceled."""
     await asyncio.Event().wait()
+
+
+@pool.task("flaky")
+async def flaky(agent_id: UUID, context: Message) -> Message:
+    """Fail at the first attempt, end well at the second."""
+    if ax.current_task().attempt == 1:
+        raise ValueError(context.text)
+    return context
+
+
+@pool.task("held")
+def held(agent_id: UUID, context: Message) -> Message:
+    """Run while the file exists that the text names."""
+    while Path(context.text).exists():
+        time.sleep(0.05)
+    return context
 
 
 @pool.task("die")

@@ -31,6 +31,7 @@ BY_HAND = {
     "planted",
     "promises",
     "doctor",
+    "alerts",
     "nightly",
     "mutation",
     "queues",
