@@ -165,7 +165,7 @@ def disruption_budget(site: Installation) -> CheckFinding:
     box=Box.ALERTS,
     asks="Are there alert rules over agentexec's metrics?",
     why="A queue without workers, dead letters and a full Redis are found by users first.",
-    remedy="Add the rules of docs/howto/production.md, Metrics, to Prometheus.",
+    remedy="Add the rules of docs/production/observe.md, Metrics, to Prometheus.",
 )
 def alerts(site: Installation) -> CheckFinding:
     """Files with `alert:` and a name that begins with agentexec_."""

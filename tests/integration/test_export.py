@@ -17,7 +17,7 @@ from tests.support.record import new_activity, starts
 
 pytestmark = pytest.mark.integration
 
-PAGE = Path(__file__).parents[2] / "docs/howto/production.md"
+PAGE = Path(__file__).parents[2] / "docs/production/observe.md"
 COPY = re.compile(r"^\\copy (\(.*\)) TO (\S+) CSV HEADER$", re.MULTILINE)
 
 

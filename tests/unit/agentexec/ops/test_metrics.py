@@ -245,7 +245,7 @@ def test_counters_that_never_rose_are_shown_at_zero(redis: fakeredis.FakeRedis, 
 def test_the_documentation_lists_exactly_the_metrics_that_there_are(
     redis: fakeredis.FakeRedis, engine: Engine
 ) -> None:
-    page = (Path(__file__).resolve().parents[4] / "docs" / "howto" / "production.md").read_text("utf-8")
+    page = (Path(__file__).resolve().parents[4] / "docs" / "production" / "observe.md").read_text("utf-8")
     listed = set(re.findall(r"^\| `(agentexec_\w+)", page, re.MULTILINE))
     shown = collector(redis, engine, Counters()).collect()
     assert listed == {f.name + "_total" * (f.type == "counter") for f in shown}
