@@ -142,6 +142,16 @@ IN_CONTAINERS = (
     "lose-postgres-tail",
     "fill-disk",
 )
+SITE = (
+    "sphinx-build",
+    "-c",
+    "docs/site",
+    "--fail-on-warning",
+    "--keep-going",
+    "--quiet",
+    ".",
+    "reports/site",
+)
 QUICK_PEERS = ("--peers", "agentexec", "pgqueuer-asyncpg", "--quick", "--rounds", "1")
 EXTRAS = tuple(PYPROJECT["project"]["optional-dependencies"])
 GROUPS = tuple(PYPROJECT["dependency-groups"])
@@ -192,7 +202,7 @@ def prepare_for_tests(session: nox.Session) -> None:
         session.env["VIRTUAL_ENV"] = environment.location
         with locked(Path(environment.location).with_suffix(".lock")):
             environment.create()
-    prepare(session, extras=EXTRAS, groups=["test", "types"])
+    prepare(session, extras=EXTRAS, groups=["test", "types", "docs"])
 
 
 def name_checkout_in_ascii(environment: Path) -> None:
@@ -274,6 +284,13 @@ def simulate(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The site of all pages and of the API, into reports/site; a warning or a dead link fails; `-- ARGS`: Sphinx's."""
+    prepare_for_tests(session)
+    session.run(*SITE, *session.posargs)
+
+
+@nox.session
 def queues(session: nox.Session) -> None:
     """Every target under every loss, into docs/queues.md and reports/queues; `-- ARGS`: --targets, --repeat N ..."""
     prepare(session, extras=["embedded", "reference"])
@@ -305,8 +322,9 @@ def peers_quick(session: nox.Session) -> None:
 
 @nox.session
 def nightly(session: nox.Session) -> None:
-    """100,000 simulated runs, all pairs of faults of six lives, then property tests with the profile `nightly`."""
+    """The site, 100,000 simulated runs, all pairs of faults of six lives, then property tests; `-- ARGS` to pytest."""
     prepare_for_tests(session)
+    session.run(*SITE)
     command = ["python", "-m", "pytest", *IN_PARALLEL, "-m", "not containers", "--timeout=7200"]
     where = ["tests/properties", "tests/unit"]
     report = "--junitxml=reports/nightly.xml"

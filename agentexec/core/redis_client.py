@@ -120,7 +120,7 @@ async def get_redis() -> redis.asyncio.Redis:
             redis.asyncio,
             BlockingSentinelPoolAsync,
             redis_connect_func=naming_async("agentexec"),
-            **_patience(settings, redis.asyncio),
+            **{**_patience(settings, redis.asyncio), "socket_timeout": settings.redis_pool_timeout},
         )
     return client
 

@@ -105,7 +105,7 @@ def _judged_export(options: Namespace) -> tuple[History, JudgedHistory]:
             f"{error.filename} cannot be read: {error.strerror}. Name the files of the export."
         ) from None
     except ValueError as error:
-        raise UsageError(f"{error}. docs/howto/production.md has the statements of an export.") from None
+        raise UsageError(f"{error}. docs/production/observe.md has the statements of an export.") from None
     return history, judge_export(history)
 
 

@@ -151,7 +151,7 @@ def api_keys(site: Installation) -> CheckFinding:
     "settings.key-rotation",
     asks="Can a key of the API be replaced without an interruption: are two valid?",
     why="With one key, the callers get 401 from the restart of the API until each of them has the new one.",
-    remedy="Set AGENTEXEC_API_KEYS=OLD,NEW, give NEW to the callers, then remove OLD (docs/howto/production.md).",
+    remedy="Set AGENTEXEC_API_KEYS=OLD,NEW, give NEW to the callers, then remove OLD (docs/production/api.md).",
 )
 def key_rotation(site: Installation) -> CheckFinding:
     """Keys are separated by commas; only their number is shown."""

@@ -1,4 +1,4 @@
-"""Rows of a production system's activities and their log as a history; docs/howto/production.md has the SQL."""
+"""Rows of a production system's activities and their log as a history; docs/production/observe.md has the SQL."""
 
 from __future__ import annotations
 

@@ -177,7 +177,7 @@ def test_backups_under_load_hold_a_whole_record(
 def test_a_pool_repairs_a_record_that_is_older_than_its_redis(
     kit: Kit, tmp_path: Path, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """docs/howto/production.md, Restoring a backup of Postgres."""
+    """docs/production/backup.md, Restoring."""
     soon = {"AGENTEXEC_RECONCILE_SECONDS": "1"}
     site = kit.site("older")
     with site.client() as client:

@@ -6,7 +6,6 @@ The guide: https://github.com/Agent-CI/agentexec/blob/de93097/docs/deployment/pr
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -24,13 +23,13 @@ from sqlalchemy.orm import Session
 import agentexec as ax
 from agentexec.activity import Activity, ActivityLog
 from agentexec.core.db import create_schema
+from agentexec.queue.dead_letters import DeadLetters
 from harness.environments.embedded import EmbeddedEnvironment
 from tests.support.activity_pool import environment, running_pool, wait_until_over
 from tests.support.activity_support import age, log_of
+from tests.support.guide import as_written, safe_forms
 
 pytestmark = pytest.mark.integration
-
-GUIDE = Path(__file__).resolve().parents[1] / "data" / "guide_code.md"
 
 # What an application defines around the code of the production guide: first for its pool.
 BEFORE_TASKS = """
@@ -117,18 +116,9 @@ class Application:
         return answers | {"said": run.stderr}
 
 
-def blocks() -> dict[str, str]:
-    """The guide's Python blocks by their headings."""
-    found = re.findall(
-        r"^## (.+?)\n+```python\n(.*?)^```", GUIDE.read_text("utf-8"), re.MULTILINE | re.DOTALL
-    )
-    return dict(found)
-
-
 @pytest.fixture
 def application(servers: EmbeddedEnvironment, tmp_path: Path) -> Iterator[Application]:
-    code = blocks()
-    assert len(code) == 8
+    code = as_written()
     order = ["pooling", None, "dead letters", "circuit breaker", "readiness of Redis", "startup"]
     order += ["results in one round trip", "retention"]
     parts = [BEFORE_TASKS, *(code[name] if name else "pool = ax.Pool(engine)\n" for name in order)]
@@ -166,6 +156,27 @@ def test_the_dead_letter_pattern_gives_up_after_its_three_retries(application: A
     assert log_of(client.engine, last.id)[-1][2:] == ("error", "Moved to DLQ: no luck")
     [moved] = client.redis.lrange(f"moved:{client.queue.name}", 0, -1)
     assert json.loads(moved) == [str(last.id), "mine", "no luck"]
+
+
+def test_the_dead_letter_pattern_multiplies_at_default_retries_and_the_safe_form_does_not(
+    application: Application,
+) -> None:
+    client = application.client
+    (application.folder / "both.py").write_text(
+        f"from application import *\n\n{safe_forms()['Dead letters']}"
+    )
+    moved = f"moved:{client.queue.name}"
+    letters = DeadLetters(client.queue)
+    figures = []
+    with running_pool("both:pool", application.folder, application.variables):
+        for name in ("process_with_dlq", "process"):
+            before = sum(row.attempt for row in rows(client)), letters.count(), client.redis.llen(moved)
+            client.enqueue_sync(name, MyContext(name="mine"))
+            wait_until_over(client.engine, client.queue.name)
+            after = sum(row.attempt for row in rows(client)), letters.count(), client.redis.llen(moved)
+            figures.append(tuple(one - other for one, other in zip(after, before, strict=True)))
+    # Runs, dead letters, and what the pattern moves: four attempts enqueue four tasks, and each of these does so again.
+    assert figures == [(4 + 16 + 64 + 64, 1 + 4 + 16 + 64, 64), (4, 1, 1)]
 
 
 def test_the_circuit_breaker_pattern_ends_tasks_while_the_circuit_is_open(application: Application) -> None:

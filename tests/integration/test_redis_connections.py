@@ -178,6 +178,25 @@ def test_a_caller_waits_no_longer_than_the_pool_timeout(
     asyncio.run(scenario())
 
 
+def test_a_silent_server_costs_the_application_no_more_than_the_pool_timeout(
+    servers: EmbeddedEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tcp_proxy(servers.endpoints.redis_url) as proxy:
+        use_url(monkeypatch, proxy.url(servers.endpoints.redis_url), redis_pool_timeout=0.3)
+
+        async def scenario() -> None:
+            client = await get_redis()
+            assert await client.ping()
+            proxy.swallowing.set()
+            with pytest.raises(redis.TimeoutError):
+                await client.ping()
+            given = client.connection_pool.connection_kwargs
+            assert given["socket_timeout"] == 0.3, "a second more is for the reads of idle workers"
+            await client.aclose()
+
+        asyncio.run(scenario())
+
+
 def test_callers_behind_sentinels_wait_for_a_free_connection_too(
     started: Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:

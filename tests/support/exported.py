@@ -1,4 +1,4 @@
-"""The tables of an activity store as files, by the statements of docs/howto/production.md."""
+"""The tables of an activity store as files, by the statements of docs/production/observe.md."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import psycopg
 
 from tests.support.environment import ROOT
 
-PAGE = ROOT / "docs" / "howto" / "production.md"
+PAGE = ROOT / "docs" / "production" / "observe.md"
 COPY = re.compile(r"^\\copy (\(.*\)) TO (\S+) CSV HEADER$", re.MULTILINE)
 
 

@@ -75,7 +75,7 @@ def test_each_section_says_what_an_alert_means_how_to_look_and_what_to_do() -> N
 
 
 def test_rules_and_panels_name_only_metrics_that_there_are() -> None:
-    production = (ROOT / "docs" / "howto" / "production.md").read_text("utf-8")
+    production = (ROOT / "docs" / "production" / "observe.md").read_text("utf-8")
     documented = set(re.findall(r"^\| `(agentexec_\w+)", production, re.MULTILINE))
     histogram = {f"agentexec_task_duration_seconds_{part}" for part in ("sum", "count", "bucket")}
     recorded = {rule.get("record") for rule in rules(load(RULES.read_text("utf-8")))}

@@ -28,6 +28,7 @@ BY_HAND = {
     "hooks",
     "lock",
     "bench",
+    "docs",
     "planted",
     "promises",
     "doctor",

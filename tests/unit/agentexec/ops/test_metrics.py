@@ -8,12 +8,15 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import fakeredis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine, text
 
@@ -28,6 +31,7 @@ from agentexec.queue.redis_queue import RedisQueue
 from agentexec.store import statements
 from agentexec.store.dialects import ACTIVITY_TABLE
 from agentexec.store.rows import NewActivity
+from tests.support.guide import as_written
 
 NAMES = st.sampled_from(["research", "write", 'odd "name"\n\\', "(other)"])
 COUNTS = st.lists(st.tuples(NAMES, st.sampled_from(["complete", "error", "canceled"]), st.floats(0, 4000)))
@@ -73,6 +77,21 @@ def test_the_names_and_labels_are_those_of_the_guide(redis: fakeredis.FakeRedis,
     assert found["agentexec_task_duration_seconds_bucket", frozenset({research, ("le", "1.0")})] == 1
     assert found["agentexec_queue_depth", frozenset()] == 0
     assert found["agentexec_active_workers", frozenset()] == 2
+
+
+def test_the_metrics_block_of_the_guide_cannot_stand_beside_the_collector(
+    redis: fakeredis.FakeRedis, engine: Engine
+) -> None:
+    names: dict[str, Any] = {}
+    exec(as_written()["metrics"], names)
+    block = [one for one in names.values() if isinstance(one, MetricWrapperBase)]
+    try:
+        with pytest.raises(ValueError, match="Duplicated timeseries"):
+            REGISTRY.register(collector(redis, engine, Counters()))
+    finally:
+        for metric in block:
+            REGISTRY.unregister(metric)
+    assert len(block) == 5
 
 
 def test_the_gauges_show_the_contents_of_the_queue(redis: fakeredis.FakeRedis, engine: Engine) -> None:
@@ -226,7 +245,7 @@ def test_counters_that_never_rose_are_shown_at_zero(redis: fakeredis.FakeRedis, 
 def test_the_documentation_lists_exactly_the_metrics_that_there_are(
     redis: fakeredis.FakeRedis, engine: Engine
 ) -> None:
-    page = (Path(__file__).resolve().parents[4] / "docs" / "howto" / "production.md").read_text("utf-8")
+    page = (Path(__file__).resolve().parents[4] / "docs" / "production" / "observe.md").read_text("utf-8")
     listed = set(re.findall(r"^\| `(agentexec_\w+)", page, re.MULTILINE))
     shown = collector(redis, engine, Counters()).collect()
     assert listed == {f.name + "_total" * (f.type == "counter") for f in shown}
