@@ -16,9 +16,6 @@ from tests.support.record import new_activity, starts
 
 pytestmark = pytest.mark.integration
 
-PAGE = Path(__file__).parents[2] / "docs/production/observe.md"
-COPY = re.compile(r"^\\copy (\(.*\)) TO (\S+) CSV HEADER$", re.MULTILINE)
-
 
 def test_the_statements_of_the_how_to_give_what_check_reads(
     client: ax.Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]

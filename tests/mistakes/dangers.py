@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from urllib.parse import urlsplit
 
 from chaos import SCENARIOS
 from harness.checkers import delivery, poison, shutdown, standard
 from harness.checkers.base import Checker
-from harness.environments.base import Endpoints
 from harness.faults.base import Fault
 from harness.faults.handler import PoisonTask
 from harness.faults.handler import poison as poisoned
@@ -47,7 +44,6 @@ class Danger:
 _GRACEFUL = 3.0
 _ONCE = {"once": begins_once()}
 _POISONED = 0.1
-_REPLICA, _PRIMARY = ("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE")
 _LONG = NumberedTasks(rate=8.0, work=(0.8, 1.6))
 _SHORT = NumberedTasks(rate=20.0, work=(0.05, 0.25))
 _POOL = PoolNeeds(workers=2, concurrency=4, lease=5.0, graceful_shutdown=_GRACEFUL)
@@ -114,26 +110,6 @@ def _flushes(database: int) -> Trial:
     return _forgets(SendsToRedis(at=_POISONED, command=("FLUSHDB",), database=database))
 
 
-def _stranger(changed: Changed) -> Trial:
-    fault = SendsToRedis(at=0.4, command=_REPLICA, login=False)
-    return Trial(scenario=_run("demote-redis", fault), changed=changed)
-
-
-def _with_password(password: str | None) -> Changed:
-    """Redis has this password (None: its own) and is no replica at the end."""
-
-    @contextmanager
-    def changed(endpoints: Endpoints) -> Iterator[None]:
-        own = urlsplit(endpoints.redis_url).password or ""
-        make, undo = (
-            ("CONFIG", "SET", "requirepass", one) for one in (own if password is None else password, own)
-        )
-        with in_redis([make], [undo, _PRIMARY])(endpoints):
-            yield
-
-    return changed
-
-
 def _paused(lease: float) -> Trial:
     pool = replace(_POOL, lease=lease)
     fault = PauseWorker(at=0.4, seconds=4.0)
@@ -179,11 +155,6 @@ def _queue_named(variable: str) -> Trial:
 def _again(base: str, *statements: str) -> Trial:
     fault = SessionsBeginAgain(at=0.4, role=ROLE, statements=statements)
     return Trial(scenario=_run(base, fault), by_role=True)
-
-
-def _demoted(command: tuple[str, ...]) -> Trial:
-    fault = SendsToRedis(at=0.4, command=command)
-    return Trial(scenario=_run("demote-redis", fault), changed=in_redis([], [_PRIMARY]))
 
 
 DANGERS = (
@@ -236,22 +207,10 @@ DANGERS = (
         right=_restarts("yes"),
     ),
     Danger(
-        id="redis.password",
-        mistake="no password; a stranger makes Redis a replica of another server",
-        wrong=_stranger(_with_password("")),
-        right=_stranger(_with_password(None)),
-    ),
-    Danger(
         id="redis.shared",
         mistake="another application has the same database and sends `FLUSHDB`: Redis forgets how often a task crashed",
         wrong=_flushes(database=0),
         right=_flushes(database=1),
-    ),
-    Danger(
-        id="redis.replication",
-        mistake="Redis is a replica, and stays one",
-        wrong=_demoted(_REPLICA),
-        right=_demoted(_PRIMARY),
     ),
     Danger(
         id="settings.lease",

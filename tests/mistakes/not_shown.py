@@ -4,6 +4,11 @@ from __future__ import annotations
 
 NOT_SHOWN = (
     (
+        ("redis.replication", "redis.password"),
+        "No task moves while Redis is a replica, as which a stranger can leave it; but on one the run cannot count the "
+        "tasks of the queue either, so its verdict is UNKNOWN.",
+    ),
+    (
         ("postgres.synchronous-commit",),
         "agentexec sets it back for its own sessions, so a crash loses nothing. Behind a pooler it cannot; there a run "
         "does not reach its servers for seconds after the crash, and so is no evidence.",

@@ -90,9 +90,7 @@ class MistakenTarget:
         return everything(settings)
 
     def open(self, endpoints: Endpoints, settings: TargetSettings) -> MistakenSession:
-        # Without a password, a server refuses one that comes without the name of its user.
-        named = endpoints.redis_url.replace("://:", "://default:")
-        session = MistakenSession(endpoints.replace({"redis": named}), settings, self.trial)
+        session = MistakenSession(endpoints, settings, self.trial)
         session.prepare()
         return session
 
