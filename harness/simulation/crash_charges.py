@@ -20,6 +20,8 @@ OF_ALL = frozenset(
     {FaultKind.REDIS_AWAY, FaultKind.REDIS_FORGETS, FaultKind.REDIS_FAILS_OVER, FaultKind.REDIS_CLOCK}
 )
 OF_ONE = frozenset({FaultKind.STALL_WORKER, FaultKind.LATE_REQUEST})
+# How the reason of a dead letter begins that had too many crashes.
+BY_CRASHES = "its worker died"
 
 
 class CrashCharges:
@@ -69,4 +71,5 @@ class CrashCharges:
 
 def _ended(books: Books, task: UUID) -> bool:
     """Whether a holder ended the task in the same call."""
-    return task not in books.job or task in books.sched.scores
+    buried = books.reason.get(task, BY_CRASHES)
+    return task not in books.job or task in books.sched.scores or not buried.startswith(BY_CRASHES)

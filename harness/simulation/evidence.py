@@ -15,11 +15,12 @@ from agentexec.store.dialects import run
 from harness.history import OperationType
 from harness.history.names import RESULT
 from harness.simulation.context import SimulationContext
+from harness.simulation.crash_charges import BY_CRASHES
 from harness.simulation.queue.books import Books
 from harness.targets.queue_owners import OF_TASKS, OF_WORKERS, orphans
 
-# The key of a record that ended after too many crashes, and how its error begins.
-CRASHED, BY_CRASHES = "crashed", "its worker died"
+# The key of a record that ended after too many crashes.
+CRASHED = "crashed"
 # The key of a record that is noted as a dead letter.
 LETTER = "letter"
 

@@ -92,11 +92,15 @@ def test_none_of_several_tasks_is_charged_with_the_death_of_their_worker(watched
     assert breach == "I10: a task is charged for the death of w, which had 2 tasks"
 
 
-def test_a_task_that_ended_in_the_same_call_was_no_neighbour(watched: Watched) -> None:
+@pytest.mark.parametrize("reason", [None, "failed for good"])
+def test_a_task_that_ended_in_the_same_call_was_no_neighbour(watched: Watched, reason: str | None) -> None:
     watched.holds(FIRST, SECOND)
     watched.process.alive = False
     watched.books.revoke(SECOND)
-    del watched.books.job[SECOND]
+    if reason is None:
+        del watched.books.job[SECOND]
+    else:
+        watched.books.reason[SECOND] = reason
     assert watched.charged(FIRST) == []
 
 
