@@ -49,6 +49,12 @@ def worker_deaths(site: Installation) -> Iterator[None]:
     yield
 
 
+def _more(site: Installation, *metrics: str) -> Callable[[], bool]:
+    """Whether there are more of these from now on."""
+    before = sum(map(site.count, metrics))
+    return lambda: sum(map(site.count, metrics)) > before
+
+
 @contextlib.contextmanager
 def stale_finish(site: Installation) -> Iterator[None]:
     """A worker is frozen in its handler for longer than the lease, until the end of such a run is refused.
@@ -56,14 +62,14 @@ def stale_finish(site: Installation) -> Iterator[None]:
     The worker may also notice first that the lease is lost: then it stops the handler, and nothing is refused.
     """
     for _ in range(MOST_FREEZES):
-        expired = site.count(_EXPIRED)
+        expired = _more(site, _EXPIRED)
         enqueue(site.client, "freeze")
-        wait_until(lambda before=expired: site.count(_EXPIRED) > before)
-        noticed = site.count(_STALE) + site.count(_LOST)
+        wait_until(expired)
+        noticed = _more(site, _STALE, _LOST)
         for pool in site.pools:
             for worker in pool.workers():
                 worker.resume()
-        wait_until(lambda before=noticed: site.count(_STALE) + site.count(_LOST) > before)
+        wait_until(noticed)
         if site.count(_STALE):
             break
     yield

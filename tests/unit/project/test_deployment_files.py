@@ -39,8 +39,12 @@ FILES = [one for one in CHECKS if one.area in (Area.FILES, Area.SETTINGS)]
 # A backup and a load test are there in the end only, and a key is no setting of a file.
 NOT_OF_FILES = {
     "files.backup-age": Grade.SKIP,
+    "files.backup-restored": Grade.SKIP,
     "files.load-test": Grade.SKIP,
+    "files.log": Grade.SKIP,
     "settings.api-keys": Grade.WARN,
+    "settings.key-age": Grade.SKIP,
+    "settings.key-rotation": Grade.SKIP,
 }
 WITH_SECRETS = DEPLOY / "image" / "with-secrets"
 

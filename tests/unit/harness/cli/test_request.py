@@ -16,7 +16,7 @@ from tests.unit.harness.load.test_baseline import evidence, report
 
 
 def request(*words: str) -> RunRequest:
-    return RunRequest.of(_parser().parse_args(["chaos", "run", *words]))
+    return RunRequest.of(_parser("harness").parse_args(["chaos", "run", *words]))
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ NODE = str(Path(__file__).parents[3] / "data" / "node_adapter")
 
 
 def request(*words: str) -> RunRequest:
-    return RunRequest.of(_parser().parse_args(["chaos", "run", *words]))
+    return RunRequest.of(_parser("harness").parse_args(["chaos", "run", *words]))
 
 
 def names(found: Sequence[tuple[Any, str]]) -> set[str]:
