@@ -22,7 +22,7 @@ from harness.history.workers import worker_lives
 class _Locked(NamedTuple):
     """A task with a lock key that its producer named. Times are nanoseconds; `answered` is None without an answer.
 
-    `disturbed` is True if a server may have been unable to take it when it was submitted.
+    `disturbed` is True if a server may have been unable to take it, or may have lost it before it began.
     """
 
     task: int
@@ -36,11 +36,11 @@ class _Locked(NamedTuple):
 def lock_order() -> Checker:
     """Of two tasks with one lock key, the one that was acknowledged before the other was submitted begins first.
 
-    Claims that of the first run of each, for tasks without a delay whose producer named the lock key. A task whose
-    submission met a fault of a server, or came before the promised steady state after one (`steady_within`), may begin
-    later than its successors: it was recorded then, and reached the queue afterwards. Such tasks are counted as
-    `disturbed`. UNKNOWN if no two tasks can be compared. Does not claim anything about retries, or about tasks that
-    never began.
+    Claims that of the first run of each, for tasks without a delay whose producer named the lock key. A task may begin
+    later than its successors if a server had a fault between its submission and its beginning, or if it was submitted
+    before the promised steady state after one (`steady_within`): it was recorded then, and reached the queue late, or
+    once more. Such tasks are counted as `disturbed`. UNKNOWN if no two tasks can be compared. Does not claim anything
+    about retries, or about tasks that never began.
     """
 
     def check(history: History) -> CheckResult:
@@ -112,8 +112,7 @@ def _locked_tasks(history: History) -> Mapping[str, Sequence[_Locked]]:
         if key is None or delay or one.task not in began:
             continue
         start, answer = one.request.time, one.answer.time if one.answer and one.acknowledged else None
-        until = start if answer is None else answer
-        met = any(since <= until and start <= end for since, end in disturbed)
+        met = any(since <= began[one.task] and start <= end for since, end in disturbed)
         first = found.get((str(key), one.task))
         if first is None:
             found[str(key), one.task] = _Locked(one.task, start, answer, began[one.task], met)

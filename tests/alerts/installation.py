@@ -107,6 +107,8 @@ class Installation:
         """Scrape a pool no more, and drain it."""
         self.pools.remove(pool)
         self.scrape_pools()
+        # A target that does not answer meanwhile would be silent for as long as the scaled rules wait.
+        wait_until(lambda: place_of(pool.http) not in self.prometheus.scraped("agentexec"))
         pool.stop()
 
     def scrape_pools(self) -> None:

@@ -50,6 +50,11 @@ class Prometheus:
         new.write_text(json.dumps([{"targets": list(places)}]), "utf-8")
         new.rename(self.targets / f"{job}.json")
 
+    def scraped(self, job: str) -> set[str]:
+        """The present targets of a job. Prometheus takes a change over within 5 s."""
+        active = self._get("targets", state="active")["activeTargets"]
+        return {one["labels"]["instance"] for one in active if one["labels"]["job"] == job}
+
     def firing(self) -> list[Firing]:
         """The alerts that fire now."""
         return [

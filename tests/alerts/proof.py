@@ -48,6 +48,7 @@ class Proof:
 
     def stay_quiet(self) -> None:
         """Nothing fires while pools are replaced, a worker dies, tasks are retried and 900 come at once."""
+        wait_until(lambda: not self.site.prometheus.firing())  # it has just found its targets
         self.say(f"quiet for {QUIET_SECONDS:g} s")
         end = time.monotonic() + QUIET_SECONDS
         for disturb in (self._one_death, self._burst, self._roll_out):

@@ -89,3 +89,9 @@ def test_the_death_of_a_worker_excuses_nothing() -> None:
     stalled = HistoryBuilder.of(before).injected("stall-redis", InjectionKind.PAUSE, seconds=1.0)
     builder = HistoryBuilder.of(stalled).locked("a", 1, 2).enqueued(1).enqueued(2)
     assert lock_order()(builder.ran(2, 1, by=13).history).verdict is Verdict.UNKNOWN
+
+
+def test_a_fault_that_may_have_taken_a_task_from_the_queue_before_it_began_excuses_it() -> None:
+    """As a fail-over does to a replica that lacks the last writes: a pool brings the task back a second later."""
+    lost = submitted().at(1).injected("fail-over-redis", InjectionKind.DATA_LOSS, seconds=0.0).at(20)
+    assert lock_order()(lost.ran(2, by=12).ran(1, by=13).history).verdict is Verdict.UNKNOWN
