@@ -123,6 +123,10 @@ def test_the_proof_has_one_cause_for_each_alert() -> None:
     assert {name for case in CASES for name in case.also} <= set(proven)
 
 
+def test_the_rules_are_those_that_were_proven() -> None:
+    assert record.record()["rules"] == record.digest(), "run `nox -s alerts`"
+
+
 def test_every_panel_of_the_dashboard_has_a_place_a_source_and_queries() -> None:
     found = document()
     assert (found["uid"], found["title"]) == ("agentexec", "agentexec")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from tests.alerts import record
 from tests.house import doctor_page, settings_page
 from tests.house.written_page import END, WrittenPage
 from tests.mistakes import matrix
 
-PAGES = (doctor_page.PAGE, settings_page.PAGE, matrix.PAGE)
+PAGES = (doctor_page.PAGE, settings_page.PAGE, matrix.PAGE, record.PAGE)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path.stem)
