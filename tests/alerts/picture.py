@@ -77,7 +77,7 @@ def _chart(panel: Panel, curves: Sequence[Curve], begin: float, end: float, step
         yield _line(x.start, y(value), x.stop, y(value), _GRID)
         yield _text(_LEFT - 6, y(value) + 4, _shown(panel.unit)(value), size=10, anchor="end")
     for seconds in ticks(x.high, 6):
-        yield _text(x(seconds), bottom + 13, f"{seconds / 60:g} min", size=10, anchor="middle")
+        yield _text(x(seconds), bottom + 13, f"{seconds:g} s", size=10, anchor="middle")
     for number, curve in enumerate(curves):
         outline = _outline(curve.samples, x, y, begin, step)
         yield tag("path", d=outline, fill="none", stroke=_color(number), stroke_width=1.4)
