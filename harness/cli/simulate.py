@@ -108,6 +108,7 @@ def simulate_command(options: Namespace) -> int:
 
 def _campaign(options: Namespace) -> int:
     from harness.simulation.campaign import jobs_by_default, run_campaign
+    from harness.simulation.power import Power
     from harness.simulation.simulation import simulate
 
     if options.explain or options.history or options.html:
@@ -129,6 +130,8 @@ def _campaign(options: Namespace) -> int:
         [*called_as(["simulate"], options.given), "--seeds", str(count), "--first", str(first)]
     )
     print(f"reach:   {done.reach.line}")
+    if done.runs and not done.failing:
+        print(f"worth:   {Power.of(done.runs).line}")
     print(f"report:  {_write_campaign(done, options.report)}")
     print(f"repeat:  {again}")
     if done.failing:

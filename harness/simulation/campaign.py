@@ -15,6 +15,7 @@ from typing import cast
 from harness.errors import HarnessError
 from harness.history.figures import counted
 from harness.simulation.jobs import ENDED_EARLY, lines_of_jobs
+from harness.simulation.power import Power
 from harness.simulation.reach import Reach
 from harness.simulation.simulation import simulate
 
@@ -57,7 +58,14 @@ class Campaign:
         names = ("runs", "tasks", "injected", "fewest", "seconds", "busy")
         counts: dict[str, object] = {name: getattr(self, name) for name in names}
         missing, failing = list(self.reach.missing), sorted(self.failing)
-        return {**counts, "failing": failing, "not reached": missing, "reach": list(self.reach.table())}
+        worth = Power.of(self.runs).to_json() if self.runs and not failing else None
+        return {
+            **counts,
+            "failing": failing,
+            "worth": worth,
+            "not reached": missing,
+            "reach": list(self.reach.table()),
+        }
 
     @property
     def per_minute_and_core(self) -> float:

@@ -1,7 +1,8 @@
 """`python -m tests.planted.density [NAME ...]`: how many of 1,000 simulated schedules find each planted defect.
 
 Every defect that the simulation can find meets the same schedules. Prints a line for each, and
-writes the densities into the table of docs/design/planted.md. It needs no servers.
+writes the densities into the table of docs/design/planted.md, and into what `harness simulate` says of its worth. It
+needs no servers.
 
 Exit codes: 0 if every result is as expected, 1 if the simulation missed a defect that it can find.
 """
@@ -16,7 +17,7 @@ from tests.planted.__main__ import DOCUMENT
 from tests.planted.defect import SIMULATION
 from tests.planted.defects import DEFECTS
 from tests.planted.searches import simulation
-from tests.planted.table import density, replace_cells
+from tests.planted.table import density, replace_cells, write_densities
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         line = f"{search.found}: {density(search.hits, search.tries)}, {search.seconds:.0f} s"
         print(f"{'MISSED ' if wrong else ''}{name}: {line}", flush=True)
         replace_cells(DOCUMENT, SIMULATION, {name: search}, DEFECTS)
+        write_densities(DOCUMENT)
     return 1 if missed else 0
 
 

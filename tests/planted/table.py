@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
-from math import sqrt
 from pathlib import Path
 
+from harness.simulation import power
+from harness.simulation.power import Density
 from tests.planted.defect import ACTIVITY_MACHINE, CHAOS, MEANS, QUEUE_MACHINE, SIMULATION, TEST, Defect
 from tests.planted.searches import Search
 
@@ -18,7 +21,8 @@ UNITS = {
     CHAOS: "task",
 }
 WANTED = 2
-Z = 1.96  # of a two-sided interval of 95 %
+DENSITIES = Path(power.__file__).parent / "densities.json"
+_DENSITY = re.compile(r" of 1,000 \(\d+ to \d+; (\d+) of (\d+)\)")
 
 
 def enough(defect: Defect, searches: Sequence[Search], able: Sequence[str]) -> str | None:
@@ -35,11 +39,25 @@ def enough(defect: Defect, searches: Sequence[Search], able: Sequence[str]) -> s
 
 def density(hits: int, tries: int) -> str:
     """How many of 1,000 schedules show a defect, with the interval of 95 % (Wilson, 1927) and the sample."""
-    share, spread = hits / tries, Z * Z / tries
-    middle = (share + spread / 2) / (1 + spread)
-    half = Z * sqrt(share * (1 - share) / tries + spread / (4 * tries)) / (1 + spread)
-    low, high = 1000 * max(0.0, middle - half), 1000 * min(1.0, middle + half)
-    return f"{1000 * share:.0f} of 1,000 ({low:.0f} to {high:.0f}; {hits} of {tries})"
+    found = Density(hits, tries)
+    low, high = (1000 * bound for bound in found.interval)
+    return f"{1000 * found.share:.0f} of 1,000 ({low:.0f} to {high:.0f}; {hits} of {tries})"
+
+
+def densities(document: Path) -> dict[str, Density]:
+    """The densities that the table of the document has, by defect."""
+    text = document.read_text("utf-8").partition(BEGIN)[2].partition(END)[0]
+    found: dict[str, Density] = {}
+    for row in text.splitlines():
+        if match := _DENSITY.search(row):
+            found[_key(row).strip("`")] = Density(*map(int, match.groups()))
+    return found
+
+
+def write_densities(document: Path) -> None:
+    """Write what `harness.simulation.power` knows of the densities, from the table of the document."""
+    known = {name: list(one) for name, one in densities(document).items() if one.hits}
+    DENSITIES.write_text(json.dumps(known, indent=0) + "\n", "utf-8")
 
 
 def table(results: Mapping[str, Sequence[Search]], defects: Mapping[str, Defect]) -> str:

@@ -1,0 +1,54 @@
+"""What a campaign without a finding is worth."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from harness.cli import main
+from harness.simulation.power import WANTED, Density, Power, densities, found_with, rarest
+from tests.planted import table
+from tests.planted.__main__ import DOCUMENT
+
+
+@pytest.mark.parametrize("runs", [1, 10, 500, 100_000])
+def test_the_rarest_defect_is_found_with_the_stated_probability(runs: int) -> None:
+    assert found_with(rarest(runs), runs) == pytest.approx(WANTED)
+    assert found_with(rarest(runs) / 2, runs) < WANTED
+
+
+def test_the_probability_is_that_of_drawing() -> None:
+    share, runs, drawn = 0.01, 100, random.Random(1)
+    found = sum(any(drawn.random() < share for _ in range(runs)) for _ in range(4000)) / 4000
+    assert found_with(share, runs) == pytest.approx(found, abs=0.03)
+    assert (found_with(0.0, runs), found_with(1.0, 1)) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("hits", "tries", "low", "high"), [(0, 120, 0.0, 0.031), (60, 120, 0.412, 0.588), (120, 120, 0.969, 1.0)]
+)
+def test_the_interval_is_wilsons(hits: int, tries: int, low: float, high: float) -> None:
+    assert Density(hits, tries).interval == pytest.approx((low, high), abs=0.001)
+
+
+def test_more_runs_find_rarer_defects_and_more_of_the_planted_ones() -> None:
+    few, many = Power.of(100), Power.of(10_000)
+    assert few.rarest > many.rarest
+    assert few.least <= many.least <= many.most <= many.known == len(densities())
+    assert many.line.startswith("a defect that 0.3 of 1,000 schedules show would have been found with 95 %; ")
+    assert Power.of(1).least == 0
+
+
+def test_a_campaign_says_what_it_is_worth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate", "--seeds", "2", "--first", "1", "--jobs", "1", "--report", str(tmp_path)]) == 0
+    assert f"worth:   {Power.of(2).line}\n" in capsys.readouterr().out
+    assert json.loads((tmp_path / "campaign.json").read_text())["worth"] == Power.of(2).to_json()
+
+
+def test_the_densities_are_those_of_the_page() -> None:
+    measured = {name: one for name, one in table.densities(DOCUMENT).items() if one.hits}
+    assert densities() == measured, "run `python -m tests.planted.density NAME`"
+    assert len(measured) > 30
