@@ -18,8 +18,8 @@ password() { openssl rand -hex 24; }
 for name in postgres owner app backup monitor redis grafana; do
     password >"${name}_password"
 done
-password >api_keys
-cp api_keys api-key
+password >api-key # of Prometheus; the callers have the other one, so that each can be replaced alone
+echo "$(password),$(cat api-key)" >api_keys
 verified="sslmode=verify-full&sslrootcert=/run/secrets/ca_crt"
 app=$(cat app_password) owner=$(cat owner_password) redis=$(cat redis_password)
 at=sentinel-1:26379,sentinel-2:26379,sentinel-3:26379/mymaster/0

@@ -46,11 +46,19 @@ class CrashCharges:
         self._books, self._held, self._crashes = books, dict(books.holder), dict(books.crash)
 
     def _judged(self, books: Books, worker: str, now: int) -> Iterator[str]:
-        together = [one for one, by in self._held.items() if by.worker == worker and not _ended(books, one)]
+        held = [one for one, by in self._held.items() if by.worker == worker]
+        together = [one for one in held if not _ended(books, one) and not self._is_claimed_again(books, one)]
         if len(together) > 1:
             yield f"I10: a task is charged for the death of {worker}, which had {len(together)} tasks"
         if not self._explained(worker, now):
             yield f"I10: a task is charged with a crash, and {worker} lives and could renew its lease"
+
+    def _is_claimed_again(self, books: Books, task: UUID) -> bool:
+        """Whether the same call claimed the task again: it may have ended it before, for a retry that is due."""
+        return task in books.holder and books.holder[task] != self._held[task] and task not in self._charged(books)
+
+    def _charged(self, books: Books) -> Iterator[UUID]:
+        return (task for task, crashes in books.crash.items() if crashes > self._crashes.get(task, 0))
 
     def _explained(self, worker: str, now: int) -> bool:
         """Whether the worker is dead, or a fault may have cost it its lease."""

@@ -47,7 +47,7 @@ INJECTIONS: Mapping[FaultKind, InjectionKind] = {
     FaultKind.KILL_PARENT: InjectionKind.KILL,
     FaultKind.KILL_POOL: InjectionKind.KILL,
     FaultKind.KILL_PRODUCER: InjectionKind.KILL,
-    FaultKind.STALL_WORKER: InjectionKind.OTHER,  # of any length: the history does not say how long a lease is
+    FaultKind.STALL_WORKER: InjectionKind.PAUSE,
     FaultKind.TERMINATE_POOL: InjectionKind.STOP,
     FaultKind.LOSE_REQUEST: InjectionKind.DISCONNECT,
     FaultKind.LOSE_REPLY: InjectionKind.DISCONNECT,

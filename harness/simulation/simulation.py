@@ -6,7 +6,7 @@ import gc
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from agentexec.core import runtime
@@ -177,7 +177,9 @@ class _Simulation:
         context = system.context
         nemesis = SimulatedNemesis(system)
         # How long a lease lasts decides what a stall of a worker may have caused.
-        made = promises_of_reference(context.settings.lease_seconds)
+        made = replace(
+            promises_of_reference(context.settings.lease_seconds), retry_pauses=None
+        )  # a theme has its own
         context.recorder.record(RUNNER, OperationType.INFO, PROMISES, **made.to_value())
         for _ in range(context.plan.pools):
             system.start_pool()

@@ -250,7 +250,7 @@ def test_only_the_names_of_the_pool_are_taken_where_they_are_given(site: Site) -
         refused = create(api, "ehco")
         assert refused.status_code == 422
         assert refused.json()["detail"] == (
-            "There is no task 'ehco'; this service takes: die, echo, fail, freeze, wait."
+            "There is no task 'ehco'; this service takes: die, echo, fail, flaky, freeze, held, wait."
         )
 
 

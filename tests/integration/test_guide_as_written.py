@@ -58,6 +58,8 @@ def answer(code: str, **names: Any) -> tuple[int, dict[str, Any]]:
         return response
 
     response = asyncio.run(ask())
+    if "checks" in names:
+        names["checks"].close()
     return response.status_code, response.json()
 
 

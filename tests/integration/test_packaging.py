@@ -167,7 +167,7 @@ def test_no_module_of_the_harness_but_those_of_the_reference_needs_it(beside_arq
 import importlib, pkgutil, harness
 OF_REFERENCE = (
     "harness.doctor.", "harness.load.", "harness.simulation", "harness.targets.agentexec_",
-    "harness.targets.queue_owners", "harness.targets.applications.agentexec",
+    "harness.targets.forked_worker", "harness.targets.queue_owners", "harness.targets.applications.agentexec",
     "harness.targets.applications.redis_database", "harness.testing.watched",
 )
 EXTRAS = {"docker", "testcontainers", "pytest", "aiohttp", "hdrh", "locust", "gevent"}
