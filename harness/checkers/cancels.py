@@ -26,8 +26,9 @@ def cancels(within: float | None = None) -> Checker:
     Without `within` the bound is the promise `cancels_within`. A cancel is accepted if its request was answered with
     `ok`. Claims for its activity: a run ends within that time after the answer, or after the end of a fault that was
     active before it had passed; no run begins later than that; and the record says canceled at the end, unless a run
-    returned or failed. UNKNOWN if no cancel was accepted, without a bound, and if only runs are late from
-    which this machine took the time. Does not claim that a handler which returns after its cancel is refused.
+    returned or failed, or a service ended the task (under a fence of its own). UNKNOWN if no cancel was accepted,
+    without a bound, and if only runs are late from which this machine took the time. Does not claim that a handler
+    which returns after its cancel is refused.
     """
 
     def check(history: History) -> CheckResult:
@@ -118,8 +119,13 @@ def _until(history: History, run: Run) -> int:
 def _ignored(history: History, accepted: Mapping[str, Operation]) -> Iterator[tuple[int, str]]:
     """The tasks whose record ends otherwise although none of their runs did."""
     decided = {run.subject for run in runs(history) if run.ended and run.ended.type is not OperationType.INFO}
+    fences: dict[str, set[int | None]] = {}
+    for run in runs(history):
+        fences.setdefault(run.subject, set()).add(run.fence)
     for subject, record in records(history).items():
-        status = record.value.get("status")
+        status, fence = record.value.get("status"), record.value.get("fence")
+        if fence not in fences.get(subject, {fence}):
+            continue  # a service ended the task
         if subject in accepted and subject not in decided and status in TERMINAL and status != CANCELED:
             yield task_of(record), f"is recorded as {status}, and its cancel was accepted"
 

@@ -55,7 +55,11 @@ class CrashCharges:
 
     def _is_claimed_again(self, books: Books, task: UUID) -> bool:
         """Whether the same call claimed the task again: it may have ended it before, for a retry that is due."""
-        return task in books.holder and books.holder[task] != self._held[task] and task not in self._charged(books)
+        return (
+            task in books.holder
+            and books.holder[task] != self._held[task]
+            and task not in self._charged(books)
+        )
 
     def _charged(self, books: Books) -> Iterator[UUID]:
         return (task for task, crashes in books.crash.items() if crashes > self._crashes.get(task, 0))

@@ -44,6 +44,7 @@ def stopped(builder: HistoryBuilder, at: float, outcome: OperationType = INFO) -
             stopped(canceled(), 2.5).at(9).began(1, by=13, fence=2).recorded(1, status="canceled"),
             Verdict.INVALID,
         ),
+        (stopped(canceled(), 2.5).recorded(1, status="error", fence=2), Verdict.VALID),  # a service ended it
         (canceled().at(9).killed(12).recorded(1, status="canceled"), Verdict.INVALID),
         (canceled().killed(12).recorded(1, status="canceled"), Verdict.VALID),
         (stopped(canceled(FAIL), 9, OK).recorded(1), Verdict.UNKNOWN),  # none was accepted
