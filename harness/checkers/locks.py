@@ -7,7 +7,7 @@ hold for every correct system; `locks` states them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -48,7 +48,8 @@ def locks(*, minimum: int = 1) -> Checker:
 
     Claims, for each lock key: two runs whose completions the store accepted never overlap; and two runs of different
     tasks do not overlap at all, unless a fault may have cost the first its lease before the second began
-    (`lease_may_be_lost`: it paused that worker for long enough, or struck a server). A run without an outcome
+    (`lease_may_be_lost`: it paused that worker for long enough, or struck a server), or the second, if its result was
+    not accepted. A run without an outcome
     certainly lasted until its worker was killed; without a kill only its beginning is certain. Overlaps that are no
     breach are counted as `fenced`. UNKNOWN if fewer than `minimum` tasks with a lock key ran, or if this machine may
     have cost the first run of each breach of the second claim its lease (`starved_lease`).
@@ -120,7 +121,7 @@ def _overlaps(history: History, by_key: Mapping[str, list[Run]]) -> Iterator[Ove
             until = max(until, run.ended.time)
         elif (kill := killed.get(run.process)) is not None:
             until = max(until, kill.start)
-        return _LockedRun(run, until, run.finished and run.fence in completed.get(run.subject, ()))
+        return _LockedRun(run, until, _is_accepted(run, completed))
 
     for key, members in by_key.items():
         yield from _of_key(key, map(locked, members))
@@ -148,7 +149,15 @@ def _of_key(key: str, members: Iterable[_LockedRun]) -> Iterator[Overlap]:
 def _is_breach(history: History, one: Overlap) -> bool:
     if one.counted or one.same_task:
         return one.counted
-    return not lease_may_be_lost(history, one.first, one.second.begun.time)
+    if lease_may_be_lost(history, one.first, one.second.begun.time):
+        return False
+    # A worker that stood between its claim and its handler begins late, without knowing that its lease is over.
+    refused = not _is_accepted(one.second, completions(history))
+    return not (refused and lease_may_be_lost(history, one.second, one.second.begun.time))
+
+
+def _is_accepted(run: Run, completed: Mapping[str, Set[int]]) -> bool:
+    return run.finished and run.fence in completed.get(run.subject, ())
 
 
 def _excuse(history: History, one: Overlap) -> str | None:

@@ -9,7 +9,7 @@ from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
 from harness.checkers.overdue import OverdueRun, lost_to_machine
 from harness.checkers.settings import keeps_settings
-from harness.history import History
+from harness.history import History, InjectionKind, Operation
 from harness.history.faults import injected_faults, kills, leaves_alive, undisturbed_since
 from harness.history.figures import counted
 from harness.history.promises import promises
@@ -31,7 +31,8 @@ def orphans(within: float | None = None) -> Checker:
     activity with a higher one begins. The time counts from there, or from the end of a fault that struck the worker of
     the lost run before it had passed: it could not notice anything. INVALID if the handler returned, failed or was
     canceled later than that. UNKNOWN without a bound, and if only runs are late from which this machine took the time.
-    A run without an outcome is not judged. Does not claim that nothing was written meanwhile: `fencing` does.
+    A run without an outcome is not judged, nor one whose queue lost its last writes after the later run began: it may
+    have given the lease back. Does not claim that nothing was written meanwhile: `fencing` does.
     """
 
     def check(history: History) -> CheckResult:
@@ -85,10 +86,18 @@ def _orphans(history: History, bound: float) -> Iterator[_Orphan]:
             later = next((one for one in found if _follows(one, run)), None)
             if later is None or run.ended is None or run.process in kills(history):
                 continue
-            if run.ended.time > later.begun.time:
+            if run.ended.time > later.begun.time and not _may_be_given_back(history, run.ended, later):
                 spans = faults.get(run.process, ())
                 since = undisturbed_since(spans, later.begun.time, within=bound)
                 yield _Orphan(OverdueRun(run, since, run.ended.time), later)
+
+
+def _may_be_given_back(history: History, ended: Operation, later: Run) -> bool:
+    """Whether a queue that lost its last writes may have forgotten the later run, and given the lease back."""
+    return any(
+        fault.kind is InjectionKind.DATA_LOSS and later.begun.time <= fault.start <= ended.time
+        for fault in injected_faults(history)
+    )
 
 
 def _follows(later: Run, run: Run) -> bool:

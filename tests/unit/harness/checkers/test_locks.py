@@ -139,3 +139,15 @@ def test_a_pause_at_the_very_moment_excuses_and_one_a_moment_later_does_not() ->
     for at, verdict in ((1.5, Verdict.VALID), (1.500001, Verdict.INVALID)):
         builder = overlapping().at(at).injected("pause-worker", pids=[12])
         assert locks()(builder.history).verdict is verdict
+
+
+def test_a_worker_that_stood_between_its_claim_and_its_handler_begins_late() -> None:
+    """Simulation, seed 322181220: its lease is over, another task of the key runs, and its result is refused."""
+    before = HistoryBuilder().locked("a", 1, 2).injected("pause-worker", pids=[12], seconds=9.0).at(10)
+    before.began(2, by=13).at(11).began(1, by=12).at(12).ended(2, by=13)
+    result = locks()(before.history)
+    assert (result.verdict, result.figures["fenced"]) == (Verdict.VALID, 1)
+    other = HistoryBuilder().locked("a", 1, 2).injected("pause-worker", pids=[14], seconds=9.0).at(10)
+    other.began(2, by=13).at(11).began(1, by=12).at(12).ended(2, by=13)
+    other.began(3, by=14).ended(3, by=14)
+    assert locks()(other.history).verdict is Verdict.INVALID

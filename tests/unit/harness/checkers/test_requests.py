@@ -204,6 +204,21 @@ def test_an_orphan_counts_from_the_end_of_its_workers_pause() -> None:
     assert orphans()(paused(14, 7.9).history).verdict is Verdict.INVALID
 
 
+def test_a_run_whose_lease_a_fail_over_may_have_given_back_is_no_orphan() -> None:
+    """Simulation, seed 322182651: the new primary has the lease of the first run, and not that of the second."""
+
+    def failed_over(at: float) -> HistoryBuilder:
+        builder = HistoryBuilder().promised(MADE).enqueued(1).at(1).began(1, by=12)
+        builder.at(3).ran(1, by=13, fence=2)
+        builder.at(at).injected("fail-over-redis", InjectionKind.DATA_LOSS)
+        return builder.at(9).ended(1, by=12, outcome=INFO)
+
+    assert orphans()(failed_over(4).history).verdict is Verdict.VALID
+    before = HistoryBuilder().promised(MADE).injected("fail-over-redis", InjectionKind.DATA_LOSS).enqueued(1)
+    before.at(1).began(1, by=12).at(3).ran(1, by=13, fence=2).at(9).ended(1, by=12, outcome=INFO)
+    assert orphans()(before.history).verdict is Verdict.INVALID
+
+
 def test_an_orphan_without_a_bound_is_not_known() -> None:
     builder = HistoryBuilder().enqueued(1).ran(1, by=12)
     assert orphans()(builder.history).verdict is Verdict.UNKNOWN
