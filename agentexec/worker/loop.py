@@ -301,6 +301,8 @@ class WorkerLoop:
         answer = self._retrying.until_done(lambda: self.queue.step(request))
         self._pool_match.note(answer.names)
         claims = self._lock(self._pool_match.hand_back(answer.claims))
+        if again := self.runner.running().intersection(claim.task_id for claim in claims):
+            self.runner.stop(dict.fromkeys(again, RunKind.LOST))  # it lost them; the new start may be refused
         for claim in claims:
             self.leases.add(claim.task_id, claim.token)
             # A queue that lost its contents, and whose clock went back, must not give this token again.

@@ -119,9 +119,7 @@ class HandlerRunner:
 
     def _begin(self, runs: Sequence[HandlerRun]) -> None:
         for run in runs:
-            # This worker may itself claim a task again that it lost while it was frozen.
-            if run.claim.task_id in self._runs:
-                self._stop({run.claim.task_id: RunKind.LOST})
+            self._stop({run.claim.task_id: RunKind.LOST})  # an older run, of a lease that this worker lost
             run.task = self._loop.create_task(self._run(run))
             self._runs[run.claim.task_id] = run
             run.task.add_done_callback(partial(self._end, run))

@@ -107,6 +107,15 @@ UNDONE: Mapping[str, Undone] = MappingProxyType(
             "liveness",
             "late",
         ),
+        "lost-run-goes-on": Undone(
+            Edit(
+                where=f"{_LOOP}._step",
+                old="self.runner.running().intersection(claim.task_id for claim in claims)",
+                new="set().intersection(claim.task_id for claim in claims)",
+            ),
+            "cancels",
+            "late",
+        ),
         "database-away-while-everything-arrives": Undone(
             Edit(
                 where="harness.simulation.producer:SimulatedProducer._until_answered",
