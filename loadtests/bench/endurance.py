@@ -40,7 +40,7 @@ MEGABYTE = 1_000_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EnduranceSample:
-    """The state at one moment: `memory` is that of each process in MB, without what it shares."""
+    """The state at one moment: `memory` is that of each process in MB, without what it shares, and Redis's data."""
 
     at: float
     ended: int
@@ -202,7 +202,7 @@ def _sample(
         dead_rows=int(dead),
         table_mb=float(size) / MEGABYTE,
         processor_seconds=tree_seconds(roots.values()),
-        memory=_memory(roots),
+        memory=_memory(roots) | {"Redis: its data": client.redis.info("memory")["used_memory"] / MEGABYTE},
     )
 
 

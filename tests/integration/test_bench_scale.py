@@ -47,3 +47,4 @@ def test_throughput_and_memory_are_sampled_and_the_run_ends(
     assert found["dead rows after the reader ended, and a vacuum"].figure.median == 0
     # The pool, its fork server, and its workers.
     assert len([name for name in found if name.startswith("memory of pool: ")]) == 2 + WORKERS
+    assert found["memory of Redis: its data"].ratios
