@@ -142,19 +142,33 @@ IN_CONTAINERS = (
     "lose-postgres-tail",
     "fill-disk",
 )
-SITE = (
-    "sphinx-build",
-    "-c",
-    "docs/site",
-    "--fail-on-warning",
-    "--keep-going",
-    "--quiet",
-    ".",
-    "reports/site",
-)
-QUICK_PEERS = ("--peers", "agentexec", "pgqueuer-asyncpg", "--quick", "--rounds", "1")
+SITE = "sphinx-build -c docs/site --fail-on-warning --keep-going --quiet . reports/site"
+QUICK_PEERS = "python -m loadtests.peers --peers agentexec pgqueuer-asyncpg --quick --rounds 1"
 EXTRAS = tuple(PYPROJECT["project"]["optional-dependencies"])
 GROUPS = tuple(PYPROJECT["dependency-groups"])
+EMBEDDED = ("embedded", "reference")
+LOAD = ("embedded", "load")
+# Sessions of one command, to which `-- ARGS` are added: the extras that it needs, the command, and what it is.
+COMMANDS = {
+    "types": (EXTRAS, "mypy", "Strict mypy over all packages, tests and the noxfile."),
+    "docs": (EXTRAS, SITE, "All pages and the API, into reports/site; a warning or a dead link fails."),
+    "queues": (
+        EMBEDDED,
+        "harness queues --document docs/queues.md",
+        "Every target under every loss, as a page.",
+    ),
+    "load": (LOAD, "python -m loadtests.run", "A short headless load test against its service levels."),
+    "bench": (LOAD, "python -m loadtests.bench", "Benchmarks and their floors; `-- NAME`, --repeats N ..."),
+    "peers_quick": (EMBEDDED, QUICK_PEERS, "Two peers with a tenth of the tasks: `peers` works."),
+    "planted": (EXTRAS, "python -m tests.planted", "Every method against every planted defect, as a page."),
+    "doctor": (
+        EXTRAS,
+        "python -m tests.mistakes",
+        "Mistakes in a set-up: found, and what each costs; `-- ID`.",
+    ),
+    "promises": (EXTRAS, "python -m tests.promises", "Breaks each promise; its tests must fail; `-- NAME`."),
+    "alerts": (EXTRAS, "python -m tests.alerts", "Proves each alert with a real Prometheus, as a page."),
+}
 
 
 def prepare(
@@ -253,11 +267,22 @@ def hooks(session: nox.Session) -> None:
     session.run("pre-commit", "install", *session.posargs)
 
 
-@nox.session
-def types(session: nox.Session) -> None:
-    """Strict mypy over all packages, tests and the noxfile; `-- ARGS` go to mypy."""
-    prepare_for_tests(session)
-    session.run("mypy", *session.posargs)
+def add_session(name: str, extras: tuple[str, ...], command: str, summary: str) -> None:
+    """Register a session of one command; those that need every extra share the environment of `tests`."""
+
+    def run(session: nox.Session) -> None:
+        if extras == EXTRAS:
+            prepare_for_tests(session)
+        else:
+            prepare(session, extras=extras)
+        session.run(*command.split(), *session.posargs)
+
+    run.__doc__ = summary
+    nox.session(name=name)(run)
+
+
+for _name, _row in COMMANDS.items():
+    add_session(_name, *_row)
 
 
 @nox.session
@@ -284,27 +309,6 @@ def simulate(session: nox.Session) -> None:
 
 
 @nox.session
-def docs(session: nox.Session) -> None:
-    """The site of all pages and of the API, into reports/site; a warning or a dead link fails; `-- ARGS`: Sphinx's."""
-    prepare_for_tests(session)
-    session.run(*SITE, *session.posargs)
-
-
-@nox.session
-def queues(session: nox.Session) -> None:
-    """Every target under every loss, into docs/queues.md and reports/queues; `-- ARGS`: --targets, --repeat N ..."""
-    prepare(session, extras=["embedded", "reference"])
-    session.run("harness", "queues", "--document", "docs/queues.md", *session.posargs)
-
-
-@nox.session
-def bench(session: nox.Session) -> None:
-    """Benchmarks and their floors, written to reports/bench/bench.json; `-- ARGS` are names, --repeats N ..."""
-    prepare(session, extras=["embedded", "load"])
-    session.run("python", "-m", "loadtests.bench", *session.posargs)
-
-
-@nox.session
 def peers(session: nox.Session) -> None:
     """Speed beside other queues, into docs/reference/performance.md; `-- ARGS` (no page): --peers, --quick ..."""
     prepare(session, extras=["embedded", "reference"])
@@ -314,17 +318,10 @@ def peers(session: nox.Session) -> None:
 
 
 @nox.session
-def peers_quick(session: nox.Session) -> None:
-    """The same for two peers with a tenth of the tasks, which shows that `peers` works."""
-    prepare(session, extras=["embedded", "reference"])
-    session.run("python", "-m", "loadtests.peers", *QUICK_PEERS)
-
-
-@nox.session
 def nightly(session: nox.Session) -> None:
     """The site, 100,000 simulated runs, all pairs of faults of six lives, then property tests; `-- ARGS` to pytest."""
     prepare_for_tests(session)
-    session.run(*SITE)
+    session.run(*SITE.split())
     command = ["python", "-m", "pytest", *IN_PARALLEL, "-m", "not containers", "--timeout=7200"]
     where = ["tests/properties", "tests/unit"]
     report = "--junitxml=reports/nightly.xml"
@@ -341,13 +338,6 @@ def mutation(session: nox.Session) -> None:
 
 
 @nox.session
-def load(session: nox.Session) -> None:
-    """A short headless load test against its declared service levels; `-- ARGS` go to loadtests.run."""
-    prepare(session, extras=["embedded", "load"])
-    session.run("python", "-m", "loadtests.run", *session.posargs)
-
-
-@nox.session
 def containers(session: nox.Session) -> None:
     """Tests and scenarios on a Docker engine; `-- ARGS` replace the scenarios. Builds images by mmdebstrap."""
     prepare_for_tests(session)
@@ -359,34 +349,6 @@ def containers(session: nox.Session) -> None:
     # Half of the tasks: what differs from embedded servers is how a server is struck.
     scenarios = session.posargs or [*IN_CONTAINERS, "--tasks", "120"]
     session.run(*chaos_command("containers"), *scenarios, env=repeated_by("containers"))
-
-
-@nox.session
-def planted(session: nox.Session) -> None:
-    """Runs every method against every planted defect, into docs/design/planted.md; `-- [--release] NAME`."""
-    prepare_for_tests(session)
-    session.run("python", "-m", "tests.planted", *session.posargs)
-
-
-@nox.session
-def doctor(session: nox.Session) -> None:
-    """Makes each mistake in a set-up, sees the doctor find it, and shows what it costs; `-- ID` makes one's."""
-    prepare_for_tests(session)
-    session.run("python", "-m", "tests.mistakes", *session.posargs)
-
-
-@nox.session
-def promises(session: nox.Session) -> None:
-    """Breaks each promise on purpose, and sees that what asks for it notices; `-- NAME` breaks one."""
-    prepare_for_tests(session)
-    session.run("python", "-m", "tests.promises", *session.posargs)
-
-
-@nox.session
-def alerts(session: nox.Session) -> None:
-    """Proves each alert with a real Prometheus, into docs/howto/alerts.md; needs Debian's exporters."""
-    prepare_for_tests(session)
-    session.run("python", "-m", "tests.alerts", *session.posargs)
 
 
 @nox.session

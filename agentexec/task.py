@@ -184,11 +184,6 @@ class Registry(dict[str, TaskDefinition]):
         """Names and the fingerprints of the context models."""
         return {name: definition.fingerprint for name, definition in self.items()}
 
-    @property
-    def has_locks(self) -> bool:
-        """Whether any task has a lock key."""
-        return any(definition.lock_template is not None for definition in self.values())
-
 
 def encode_payload(task_name: str, context: Any, *, dumped: bool = False) -> bytes:
     """The payload of a task: JSON, never pickle. Raises `InvalidTask` if the context has no JSON form.

@@ -5,12 +5,12 @@ The pool is `agentexec worker loadtests.app:pool`. `python -m loadtests.run` sta
 
 from __future__ import annotations
 
-import random
 from dataclasses import replace
 from typing import Any
 
 import locust
 
+from harness.draws import seeded
 from harness.load import OpenShape, QueueUser
 from harness.load.schedule import LoadSchedule
 from loadtests.profiles import PROFILES, Profile, profile
@@ -34,8 +34,7 @@ class Requests(QueueUser):
         """Enqueue one task, whose work depends on the number of its arrival only."""
         chosen, arrival = profile(self.environment.parsed_options.load_profile), self.arrival
         number = 0 if arrival is None else arrival.number
-        # A string as seed: the hash of a tuple differs between processes.
-        randomness = random.Random(f"work/{chosen.seed}/{number}")  # noqa: S311 - a repeatable load, no secret
+        randomness = seeded("work", chosen.seed, number)
         self.enqueue(TASK_NAME, Work(seconds=randomness.uniform(*chosen.work), padding="x" * chosen.payload))
 
 

@@ -73,14 +73,11 @@ class TaskProducer:
     def client(self) -> Client:
         """The client of this queue, made at first use."""
         with self._making:
-            found = replacement()
-            if found is None:
-                found = self._client = self._client or self.make_client()
-            return found
-
-    def make_client(self) -> Client:
-        """A new client of this queue and its activity store."""
-        return Client(settings=self.settings, registry=self.registry, engine=self.engine)
+            if (found := replacement()) is not None:
+                return found
+            if self._client is None:
+                self._client = Client(settings=self.settings, registry=self.registry, engine=self.engine)
+            return self._client
 
     @property
     def database(self) -> str | Engine:

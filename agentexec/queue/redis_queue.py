@@ -90,10 +90,11 @@ class RedisQueue:
 
     def enqueue(self, tasks: Sequence[Dispatch], *, from_reconciler: bool = False) -> list[Admission]:
         answers: list[Admission] = []
+        cap = 0 if from_reconciler else self.policy.max_depth
         for part in parts(tasks, lambda task: len(task.payload)):
             if Admission.FULL in answers:  # none of the later ones has room either, so that order is kept
                 return answers + [Admission.FULL] * (len(tasks) - len(answers))
-            arguments: list[Argument] = [self.policy.max_depth * (not from_reconciler), int(from_reconciler)]
+            arguments: list[Argument] = [cap, int(from_reconciler)]
             for task in part:
                 arguments += [str(task.task_id), _place(task), b"%d%b" % (task.level, task.payload)]
             answers += [Admission(answer) for answer in self._run("enqueue", arguments)]
@@ -147,8 +148,9 @@ class RedisQueue:
     ) -> Revocations:
         if leases is not None and not leases and not declare_gone:
             return Revocations({}, {})
-        flags = [charge * (1 if begun else 2), self.policy.max_crashes, int(declare_gone)]
-        requeued, dead = self._run("release", [worker, *flags, *_flat(leases or {})])
+        charged = 0 if not charge else 1 if begun else 2
+        options: list[Argument] = [worker, charged, self.policy.max_crashes, int(declare_gone)]
+        requeued, dead = self._run("release", [*options, *_flat(leases or {})])
         return Revocations(_tokens(requeued), _tokens(dead))
 
     def leases_of(self, worker: str) -> dict[UUID, int]:
@@ -157,10 +159,9 @@ class RedisQueue:
         return {UUID(i): int(token) for i, token, by in held if by == worker}
 
     def request_cancel(self, task_ids: Sequence[UUID]) -> list[bool]:
-        answers: list[int] = []
-        for start in range(0, len(task_ids), CANCEL_AT_ONCE):
-            answers += self._run("cancel", [str(i) for i in task_ids[start : start + CANCEL_AT_ONCE]])
-        return [answer == 1 for answer in answers]
+        ids = list(map(str, task_ids))
+        batches = (ids[first : first + CANCEL_AT_ONCE] for first in range(0, len(ids), CANCEL_AT_ONCE))
+        return [answer == 1 for batch in batches for answer in self._run("cancel", batch)]
 
     def wait(self, timeout: float) -> bool:
         """Block on the list of wake tokens; the client's socket time-out must be longer than `timeout`."""

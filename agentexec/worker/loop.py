@@ -326,7 +326,7 @@ class WorkerLoop:
 
     def _lock(self, claims: Sequence[Claim]) -> Sequence[Claim]:
         """Apply the lock keys that producers did not know; returns the claims that may run."""
-        if not self._registry.has_locks:
+        if all(definition.lock_template is None for definition in self._registry.values()):
             return claims
         keys: dict[UUID, str] = {}
         for claim in claims:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
-from harness.llm.distribution import seeded
+from harness.draws import seeded
 from harness.llm.disturbances import EndpointFault
 from harness.llm.profile import EndpointProfile
 from harness.llm.request import ModelRequest

@@ -13,11 +13,6 @@ from harness.errors import UsageError
 _Z99 = 2.3263478740408408
 
 
-def seeded(*parts: object) -> Random:
-    """Draws that these parts decide alone."""
-    return Random("/".join(map(str, parts)))  # noqa: S311 - simulated, and repeatable on purpose
-
-
 @dataclass(frozen=True, slots=True)
 class LognormalDistribution:
     """The lognormal distribution with the median `p50` and the 99th percentile `p99`; a constant if both are equal."""

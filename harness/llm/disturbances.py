@@ -9,8 +9,8 @@ from enum import StrEnum
 from random import Random
 from typing import Any, Self
 
+from harness.draws import seeded
 from harness.errors import UsageError
-from harness.llm.distribution import seeded
 
 
 class EndpointFault(StrEnum):

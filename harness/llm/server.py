@@ -14,11 +14,11 @@ from typing import Any
 
 from aiohttp import web
 
+from harness.draws import seeded
 from harness.llm.answers import planned_answer
 from harness.llm.chat import ChatFormat
 from harness.llm.clock import EndpointClock
 from harness.llm.delivery import AnswerDelivery
-from harness.llm.distribution import seeded
 from harness.llm.disturbances import SLOWDOWN, STATUS_FAULTS, DisturbanceSchedule, EndpointFault, Trouble
 from harness.llm.limits import RateAdmission, RateLimiter, duration_text
 from harness.llm.meter import Meter, MeteredRequest, RequestOutcome, ToolRun, key_label

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import itertools
 import math
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from pydantic import BaseModel
 
 import agentexec as ax
 from agentexec.task import EnqueueOptions
+from harness.draws import seeded
 from harness.load.arriving import Arriving, Stopped, Taken
 from harness.load.figures import Figures
 from harness.load.gauges import LoadGauges
@@ -265,7 +265,7 @@ class LoadTest:
         if len(self._classes) < 2:
             return next(iter(self._classes), "")
         # A string as seed: the hash of a tuple differs between processes.
-        draw = random.Random(f"class/{arrival.number}")  # noqa: S311 - a repeatable load, no secret
+        draw = seeded("class", arrival.number)
         return draw.choices(list(self._classes), list(self._classes.values()))[0]
 
 

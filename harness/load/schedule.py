@@ -7,11 +7,11 @@ numbers that are its own, so that all of them together have exactly the arrivals
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
+from harness.draws import seeded
 from harness.errors import UsageError
 from harness.load.agents.arrivals import ARRIVALS
 from harness.load.stages import Stage, Stages, endless, flattened
@@ -82,15 +82,6 @@ class LoadSchedule:
             yield PlacedStage(index, begin, stage)
             begin += stage.seconds or 0.0
 
-    def stage_at(self, second: float) -> PlacedStage:
-        """The stage that a second belongs to; after the end, the last one."""
-        found = None
-        for found in self.placed():
-            if second < found.end:
-                break
-        assert found is not None
-        return found
-
     def planned(self, until: float) -> float:
         """The planned number of arrivals in the first `until` seconds."""
         found = 0.0
@@ -134,6 +125,6 @@ class LoadSchedule:
         if self.pacing in ARRIVALS:
             until = min(_RATE_SECONDS, self.seconds or _RATE_SECONDS)
             yield from ARRIVALS[self.pacing].distances(self.planned(until) / until or 1.0, self.seed)
-        draw = random.Random(f"{self.seed}").expovariate  # noqa: S311 - a repeatable schedule, no secret
+        draw = seeded(self.seed).expovariate
         while True:
             yield draw(1.0)

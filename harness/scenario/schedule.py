@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from random import Random
 from typing import Self
 
+from harness.draws import seeded
 from harness.errors import UsageError
 from harness.faults.base import Fault, PlannedFault
 from harness.history.figures import counted
@@ -74,7 +74,7 @@ def plan_faults(faults: Sequence[Fault], *, seed: int, due: Sequence[float]) -> 
     A fault at a random moment strikes between its own place and that of the next fault (or the end). This keeps the
     order of the faults.
     """
-    draw = Random(f"{seed}/faults")  # noqa: S311 - a schedule, not a secret
+    draw = seeded(seed, "faults")
     planned = []
     for index, fault in enumerate(faults):
         luck, victim = draw.random(), draw.random()

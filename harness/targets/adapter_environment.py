@@ -52,11 +52,15 @@ class AdapterEnvironment:
             if not self.is_complete:
                 say(f"installing {self._adapter.name} into {self.folder}")
                 shutil.rmtree(self.folder, ignore_errors=True)
-                self._run([sys.executable, "-m", "venv", str(self.folder)], "the environment", lock)
+                # A pip of its own would take longer than most requirements.
+                alone, pip = ["--without-pip"], [sys.executable, "-m", "pip", "--python", self.python]
+                if not _has_pip():
+                    alone, pip = [], [self.python, "-m", "pip"]
+                self._run([sys.executable, "-m", "venv", *alone, str(self.folder)], "the environment", lock)
                 wanted = self.folder / "requirements.txt"
                 wanted.write_text("\n".join(self._adapter.requirements) + "\n", "utf-8")
-                command = [self.python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
-                self._run([*command, "-r", str(wanted)], ", ".join(self._adapter.requirements), lock)
+                command = [*pip, "install", "--disable-pip-version-check", "--no-input", "-r", str(wanted)]
+                self._run(command, ", ".join(self._adapter.requirements), lock)
                 (self.folder / _COMPLETE).touch()
 
     def version(self) -> str | None:
@@ -106,6 +110,14 @@ def cache_folder() -> Path:
         return Path(given).absolute()
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "agentexec-harness" / "targets"
+
+
+def _has_pip() -> bool:
+    """Whether the pip beside the harness can install into another environment, as it can since 22.3."""
+    try:
+        return int(importlib.metadata.version("pip").partition(".")[0]) >= 23
+    except importlib.metadata.PackageNotFoundError:
+        return False
 
 
 def _digest(adapter: AdapterFile) -> str:

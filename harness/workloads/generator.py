@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
-from random import Random
 
+from harness.draws import seeded
 from harness.targets.base import TaskSpec
 
 GATE = "task-{number}"
@@ -31,7 +31,7 @@ def numbered_tasks(
 
     A task whose number is in `gated` waits at its own gate once it has begun. `gated` does not influence the times.
     """
-    draw = Random(f"{seed}/numbered-tasks")  # noqa: S311 - a schedule, not a secret
+    draw = seeded(seed, "numbered-tasks")
     for number in range(1, tasks + 1):
         delay, seconds = draw.expovariate(rate), draw.uniform(*work)
         gate = GATE.format(number=number) if number in gated else None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from random import Random
 
 from harness.checkers import locks, priorities
 from harness.checkers.base import Checker
+from harness.draws import seeded
 from harness.workloads.derived import DerivedTasks
 from harness.workloads.generator import Arrival
 
@@ -32,7 +32,7 @@ class LockedTasks(DerivedTasks):
     def _change(self, seed: int) -> Callable[[Arrival], Arrival]:
         def assigned(arrival: Arrival) -> Arrival:
             # Seeded by the number of the task, so that both generators agree on it.
-            draw = Random(f"{seed}/locked-tasks/{arrival.task.number}")  # noqa: S311 - a schedule, not a secret
+            draw = seeded(seed, "locked-tasks", arrival.task.number)
             lock = f"key-{draw.randrange(self.keys)}" if draw.random() < self.locked else None
             priority = "high" if draw.random() < self.high else "low"
             return replace(arrival, task=replace(arrival.task, lock=lock, priority=priority))

@@ -10,6 +10,7 @@ from typing import Self
 
 from harness.checkers import cancels, charges, delays, keys, retries
 from harness.checkers.base import Checker
+from harness.draws import seeded
 from harness.errors import HarnessError, describe_error
 from harness.history import OperationType, Recorder
 from harness.history.names import CANCEL
@@ -59,7 +60,7 @@ class VariedTasks(DerivedTasks):
         def varied(arrival: Arrival) -> Arrival:
             task = arrival.task
             # Seeded by the number of the task, so that both generators agree on it.
-            draw = Random(f"{seed}/varied-tasks/{task.number}")  # noqa: S311 - a schedule, not a secret
+            draw = seeded(seed, "varied-tasks", task.number)
             if task.gate is not None or draw.random() >= self.varied:
                 return arrival
             return replace(arrival, task=_with(task, draw.choice(self.features), draw))

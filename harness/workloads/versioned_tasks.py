@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from random import Random
 
+from harness.draws import seeded
 from harness.workloads.derived import DerivedTasks
 from harness.workloads.generator import Arrival
 
@@ -20,7 +20,7 @@ class VersionedTasks(DerivedTasks):
     def _change(self, seed: int) -> Callable[[Arrival], Arrival]:
         def assigned(arrival: Arrival) -> Arrival:
             # Seeded by the number of the task, so that both generators agree on it.
-            draw = Random(f"{seed}/versioned-tasks/{arrival.task.number}")  # noqa: S311 - a schedule, not a secret
+            draw = seeded(seed, "versioned-tasks", arrival.task.number)
             new = draw.random() < self.new and arrival.task.gate is None
             return replace(arrival, task=replace(arrival.task, version=2 if new else 1))
 

@@ -118,7 +118,7 @@ def no_pools(site: Installation) -> Iterator[None]:
     with site.traffic.paused():
         killed = [worker for pool in site.pools for worker in pool.workers()]
         for pool in site.pools:
-            pool.process.kill()
+            pool.process.signal(signal.SIGKILL)
             pool.process.wait()
         send([worker.pid for worker in killed], signal.SIGKILL)
         wait_until(lambda: not any(is_alive(worker.pid) for worker in killed))

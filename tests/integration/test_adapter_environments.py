@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import signal
 import subprocess
@@ -60,22 +61,24 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 
 
 def test_an_environment_is_installed_once_and_again_if_its_python_is_gone(
-    environment: Write, tmp_path: Path
+    environment: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = environment(f"./{write_wheel(tmp_path)}")
+    own_pip = found.folder / "bin" / "pip"
     said: list[str] = []
     assert (found.is_complete, found.version()) == (False, None)
     found.create(said.append)
     found.create(said.append)
     assert said == [f"installing tiny.queue into {found.folder}"]
-    assert (found.is_complete, found.version()) == (True, "1.5")
+    assert (found.is_complete, found.version(), own_pip.exists()) == (True, "1.5", False)
     program = "import sys, tinyqueue; print(tinyqueue.version, 'pytest' in sys.modules)"
     assert subprocess.check_output([found.python, "-c", program], env={}, text=True) == "1.5 False\n"
     Path(found.python).unlink()
     Path(found.python).symlink_to("/no/python")
     assert not found.is_complete
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "22.0.2")  # too old to install elsewhere
     found.create(said.append)
-    assert (found.is_complete, len(said)) == (True, 2)
+    assert (found.is_complete, len(said), own_pip.exists()) == (True, 2, True)
 
 
 def test_other_requirements_have_another_folder(environment: Write) -> None:

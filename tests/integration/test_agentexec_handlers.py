@@ -114,8 +114,8 @@ async def locked(agent_id: UUID, context: Locked) -> int:
 class HandlersApp(App):
     """The application above."""
 
-    def __init__(self, servers: EmbeddedEnvironment, folder: Path) -> None:
-        super().__init__(servers, folder)
+    def __init__(self, servers: EmbeddedEnvironment, folder: Path, forks: str) -> None:
+        super().__init__(servers, folder, forks)
         (folder / "app.py").write_text(SOURCE)
 
     def send(self, name: str, *contexts: dict[str, Any]) -> list[UUID]:
@@ -128,8 +128,8 @@ class HandlersApp(App):
 
 
 @pytest.fixture
-def app(servers: EmbeddedEnvironment, tmp_path: Path) -> Iterator[HandlersApp]:
-    app = HandlersApp(servers, tmp_path)
+def app(servers: EmbeddedEnvironment, forks: str, tmp_path: Path) -> Iterator[HandlersApp]:
+    app = HandlersApp(servers, tmp_path, forks)
     yield app
     (tmp_path / "let-go").touch()
     app.close()

@@ -137,7 +137,7 @@ def test_a_pool_of_another_installation_does_not_start_on_this_queue(
 ) -> None:
     app.pool()
     eventually(workers_are_up(app))
-    other = app.pool(table_prefix="other_")
+    other = app.pool(forked=False, table_prefix="other_")
     assert other.wait() == 78
     assert "serves another activity store" in other.log
     assert "AGENTEXEC_QUEUE_NAME" in other.log
@@ -349,7 +349,7 @@ def test_a_canceled_task_stops_within_a_third_of_its_lease(app: App, eventually:
 
 def test_the_names_of_a_pool_process_hold_no_secret(app: App, eventually: Eventually) -> None:
     """Every user of a machine can read the arguments of a process."""
-    pool: PoolProcess = app.pool()
+    pool: PoolProcess = app.pool(forked=False)
     eventually(workers_are_up(app), deadline=LATER)
     lines = [" ".join(process.cmdline()) for process in [psutil.Process(pool.process.pid), *pool.workers]]
     secret = app.servers.endpoints.database_url.split(":")[2].split("@")[0]

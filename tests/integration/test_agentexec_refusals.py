@@ -73,9 +73,9 @@ class Order(BaseModel):
 
 
 @pytest.fixture
-def app(servers: EmbeddedEnvironment, tmp_path: Path) -> Iterator[App]:
+def app(servers: EmbeddedEnvironment, forks: str, tmp_path: Path) -> Iterator[App]:
     """An application of the tasks above with its own queue; its processes are gone afterwards."""
-    app = App(servers, tmp_path)
+    app = App(servers, tmp_path, forks)
     (tmp_path / "app.py").write_text(APP)
     yield app
     app.close()

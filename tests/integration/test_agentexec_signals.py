@@ -256,4 +256,4 @@ if __name__ == "__main__":
     assert code.read_text() == str(-signal.SIGTERM)
     (task,) = app.enqueue(1)
     eventually(lambda: app.all_complete([task]), deadline=LATER)
-    assert pool.process.poll() is None
+    assert pool.poll() is None

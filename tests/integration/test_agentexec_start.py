@@ -33,7 +33,7 @@ def works(app: App, eventually: Eventually, *arguments: str, **options: Any) -> 
     """Start a pool that runs a task and drains."""
     pool = app.run(*arguments, **options)
     (task,) = app.enqueue(1)
-    eventually(lambda: app.all_complete([task]) or pool.process.poll() is not None, deadline=LATER)
+    eventually(lambda: app.all_complete([task]) or pool.poll() is not None, deadline=LATER)
     assert app.all_complete([task]), pool.log
     pool.signal(signal.SIGTERM)
     assert pool.wait(LATER) == 0, pool.log

@@ -29,11 +29,11 @@ def redis7() -> Iterator[Environment]:
 
 
 @pytest.fixture(params=["valkey", "redis7"])
-def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[App]:
+def app(request: pytest.FixtureRequest, forks: str, tmp_path: Path) -> Iterator[App]:
     """An application whose Redis may be filled; it has room again afterwards."""
     name = "servers" if request.param == "valkey" else "redis7"
     servers: EmbeddedEnvironment = request.getfixturevalue(name)
-    app = App(servers, tmp_path)
+    app = App(servers, tmp_path, forks)
     yield app
     app.client.redis.config_set("maxmemory", 0)
     app.close()

@@ -5,10 +5,12 @@ Handlers and tests synchronize through files: a handler creates one when it begi
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ from agentexec.producer.client import Client
 from agentexec.task import TaskRequest
 from harness.environments.embedded import EmbeddedEnvironment
 from harness.processes import is_alive, send
+from harness.targets.agentexec_target import IMPORTS
+from harness.targets.programs import ForkedProgram, fork_server
 from tests.conftest import Eventually
 from tests.support.environment import child_environment
 from tests.support.record import Row, row_of, rows_of
@@ -132,17 +136,29 @@ def workers_of(pool: int) -> list[psutil.Process]:
     return [worker for server in psutil.Process(pool).children() for worker in server.children()]
 
 
-class PoolProcess:
-    """One running pool: the parent is a child of ours."""
+@contextmanager
+def pool_forks(folder: Path) -> Iterator[str]:
+    """The address of a fork server for pools, which has imported what takes each of them a second of a processor."""
+    with fork_server(folder / "forks", IMPORTS) as address:
+        yield address
 
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+
+class PoolProcess:
+    """One running pool: the parent is a child of ours, or of a fork server."""
+
+    def __init__(self, process: subprocess.Popen[bytes] | ForkedProgram, log: Path) -> None:
         self.process = process
         self.path = log
 
     @property
+    def pid(self) -> int:
+        """The process id of the parent."""
+        return self.process.pid
+
+    @property
     def workers(self) -> list[psutil.Process]:
         """The worker processes that live now."""
-        return workers_of(self.process.pid)
+        return workers_of(self.pid)
 
     @property
     def log(self) -> str:
@@ -151,7 +167,14 @@ class PoolProcess:
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the parent alone."""
-        self.process.send_signal(number)
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def poll(self) -> int | None:
+        """The exit code of the parent; None while it runs."""
+        with suppress(subprocess.TimeoutExpired):
+            return self.process.wait(0)
+        return None
 
     def wait(self, within: float = 20) -> int:
         """The exit code of the parent; TimeoutExpired where it does not end."""
@@ -159,7 +182,7 @@ class PoolProcess:
 
     def kill_all(self) -> None:
         """SIGKILL to parent and workers at once."""
-        workers = [worker.pid for worker in self.workers] if self.process.poll() is None else []
+        workers = [worker.pid for worker in self.workers] if self.poll() is None else []
         self.process.kill()
         send(workers, signal.SIGKILL)
         self.process.wait(10)
@@ -167,10 +190,30 @@ class PoolProcess:
         Eventually()(lambda: not any(map(is_alive, workers)))
 
 
+def start_pool(
+    pool: str, *, environment: Mapping[str, str], folder: Path, log: Path, forks: str | None
+) -> PoolProcess:
+    """`agentexec worker`; a fork of the server at `forks`, unless that is None."""
+    process: subprocess.Popen[bytes] | ForkedProgram
+    with log.open("wb") as output, Path(os.devnull).open("rb") as nothing:
+        streams = (nothing.fileno(), output.fileno(), output.fileno())
+        if forks is None:
+            command = [sys.executable, "-m", "agentexec", "worker", pool]
+            process = subprocess.Popen(
+                command, cwd=folder, env=dict(environment), stdin=nothing, stdout=output, stderr=output
+            )
+        else:
+            command = [sys.executable, "-m", "harness.targets.forked_worker", pool]
+            process = ForkedProgram(forks, command, environment=environment, folder=folder, streams=streams)
+    return PoolProcess(process, log)
+
+
 class App:
     """The application, its queue, and everything that was started for it."""
 
-    def __init__(self, servers: EmbeddedEnvironment, folder: Path) -> None:
+    def __init__(self, servers: EmbeddedEnvironment, folder: Path, forks: str | None = None) -> None:
+        """`forks` is the address of `pool_forks`."""
+        self._forks = forks
         self.servers = servers
         self.folder = folder
         self.queue_name = f"app-{uuid4().hex}"
@@ -203,15 +246,29 @@ class App:
             },
         )
 
-    def pool(self, *, broken: bool = False, module: str = "app", **settings: object) -> PoolProcess:
-        """Start the pool of a module; settings are those of agentexec without their prefix."""
+    def pool(
+        self, *, broken: bool = False, module: str = "app", forked: bool = True, **settings: object
+    ) -> PoolProcess:
+        """Start the pool of a module; settings are those of agentexec without their prefix.
+
+        It is a fork if there is a fork server, unless it is not to be `forked`: that server has read no settings, and
+        all forks have its command line.
+        """
         environment = self.environment(**settings) | self.environment_changes
         environment |= {"APP_BROKEN_IN_WORKERS": "1"} if broken else {}
-        return self.run("-m", "agentexec", "worker", f"{module}:pool", env=environment)
+        started = start_pool(
+            f"{module}:pool",
+            environment=environment,
+            folder=self.folder,
+            log=self._next_log(),
+            forks=self._forks if forked else None,
+        )
+        self._pools.append(started)
+        return started
 
     def run(self, *arguments: str, program: Sequence[str] = (sys.executable,), **options: Any) -> PoolProcess:
         """Start a pool by the arguments of an interpreter; `options` are those of `Popen`."""
-        path = self.folder / f"pool-{len(self._pools)}.log"
+        path = self._next_log()
         with path.open("wb") as log:
             defaults: dict[str, Any] = {
                 "cwd": self.folder,
@@ -278,6 +335,9 @@ class App:
             pool.kill_all()
         self.client.queue.drop()
         self.client.close()
+
+    def _next_log(self) -> Path:
+        return self.folder / f"pool-{len(self._pools)}.log"
 
     def _hold(self, number: int, attempt: int) -> Path:
         return self.folder / f"hold-{number}-{attempt}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from agentexec.core.db import create_schema
 from agentexec.producer.client import Client
 from harness.environments.base import Endpoints
 from tests.support.environment import ROOT, child_environment
-from tests.support.pool_process import workers_of
+from tests.support.pool_process import PoolProcess, start_pool
 
 POOL = "tests.support.production_tasks:pool"
 UP_WITHIN = 60.0  # seconds, on a busy machine
@@ -37,11 +38,12 @@ class Site:
 
     endpoints: Endpoints = field(repr=False)  # with passwords
     queue: str
+    forks: str | None = None  # the address of `pool_forks` for its pools
 
     @classmethod
-    def on(cls, endpoints: Endpoints) -> Site:
+    def on(cls, endpoints: Endpoints, forks: str | None = None) -> Site:
         """A queue with a unique name; missing tables are created."""
-        site = cls(endpoints=endpoints, queue=f"production-{uuid4().hex}")
+        site = cls(endpoints=endpoints, queue=f"production-{uuid4().hex}", forks=forks)
         with site.client() as client:
             create_schema(client.engine)
         return site
@@ -63,7 +65,7 @@ class Site:
 class RunningPool:
     """`agentexec worker`, with its monitor."""
 
-    process: subprocess.Popen[bytes]
+    process: PoolProcess
     http: httpx.Client
     log: Path
 
@@ -71,10 +73,10 @@ class RunningPool:
         return metrics_of(self.http)
 
     def workers(self) -> list[psutil.Process]:
-        return workers_of(self.process.pid)
+        return self.process.workers
 
     def stop(self) -> int:
-        self.process.terminate()
+        self.process.signal(signal.SIGTERM)
         return self.process.wait(UP_WITHIN)
 
 
@@ -105,21 +107,20 @@ def running_pool(
     variables = site.environment(AGENTEXEC_NUM_WORKERS=str(workers)) | dict(environment or {})
     if monitored:
         variables["AGENTEXEC_METRICS_PORT"] = str(port)
-    command = [sys.executable, "-m", "agentexec", "worker", pool]
-    with log.open("wb") as output, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http:
-        process = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=output, stderr=output)
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http:
+        process = start_pool(pool, environment=variables, folder=ROOT, log=log, forks=site.forks)
         try:
             if monitored:
                 until_up(http, until, process, log)
             yield RunningPool(process=process, http=http, log=log)
         finally:
-            for child in workers_of(process.pid) if process.poll() is None else []:
+            for child in process.workers if process.poll() is None else []:
                 child.resume()  # a worker that a test stopped
-            process.terminate()
+            process.signal(signal.SIGTERM)
             try:
                 process.wait(UP_WITHIN)
             finally:
-                process.kill()
+                process.signal(signal.SIGKILL)
                 process.wait()
 
 
@@ -174,12 +175,14 @@ def served_api(
             process.wait(UP_WITHIN)
 
 
-def until_up(http: httpx.Client, path: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def until_up(
+    http: httpx.Client, path: str, process: subprocess.Popen[bytes] | PoolProcess, log: Path
+) -> None:
     """Wait until a child process answers 200; AssertionError with its log where it does not."""
 
     def answers() -> bool:
-        if process.poll() is not None:
-            raise AssertionError(f"it ended with {process.returncode}:\n{log.read_text()}")
+        if (code := process.poll()) is not None:
+            raise AssertionError(f"it ended with {code}:\n{log.read_text()}")
         with contextlib.suppress(httpx.TransportError):
             return http.get(path).status_code == 200
         return False

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate, count, pairwise
-from random import Random
 from types import MappingProxyType
+
+from harness.draws import seeded
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +43,7 @@ class ArrivalPattern:
         Each distance is a Gamma distributed number of expected arrivals, so a burst shortens the distances in it, also
         one that begins before.
         """
-        draw = Random(f"{seed}/arrivals/{self.name}")  # noqa: S311 - a schedule, not a secret
+        draw = seeded(seed, "arrivals", self.name)
         shape = 1 / self.cv**2
         distances = (draw.gammavariate(shape, self.cv**2) for _ in count())
         if self.peak > 1:
@@ -63,7 +64,7 @@ class ArrivalPattern:
 
     def _levels(self, seed: int) -> Iterator[tuple[float, float]]:
         """Intervals as (seconds, rate in units of the mean), in turn between two bursts and in a burst."""
-        draw = Random(f"{seed}/bursts/{self.name}")  # noqa: S311 - a schedule, not a secret
+        draw = seeded(seed, "bursts", self.name)
         quiet = (1 - self.on * self.peak) / (1 - self.on)
         pause_seconds = self.burst_seconds * (1 - self.on) / self.on
         while True:

@@ -13,6 +13,7 @@ from itertools import accumulate, count
 from math import erf
 from random import Random
 
+from harness.draws import seeded
 from harness.load.agents.parameters import AgentParameters, ToolTimes
 from harness.load.agents.work import AgentCall, AgentStep, AgentWork
 
@@ -136,7 +137,7 @@ class AgentModel:
         )
 
     def _draw(self, name: str) -> Random:
-        return Random(f"{self._seed}/{name}")  # noqa: S311 - a workload, not a secret
+        return seeded(self._seed, name)
 
 
 class _Alike:

@@ -61,14 +61,6 @@ class Quantiles:
         """The part of the mean that comes from values of at least `bound`: the integral of x over them."""
         return sum(self._mass(*piece, bound) for piece in self._intervals())
 
-    def share_above(self, bound: float) -> float:
-        """The probability of a value of at least `bound` > 0."""
-        low, high = 0.0, 1.0
-        for _ in range(60):
-            middle = (low + high) / 2
-            low, high = (middle, high) if self.value(middle) < bound else (low, middle)
-        return 1 - high
-
     def scaled(self, factor: float) -> Quantiles:
         """The distribution of `factor` times a value."""
         points = tuple((share, value * factor) for share, value in self.points)

@@ -5,11 +5,13 @@ import importlib.util
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 
 import nox.project
+import nox.registry
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -53,11 +55,10 @@ def noxfile() -> ModuleType:
     return module
 
 
-def session_names() -> set[str]:
-    """Names of the functions that the noxfile decorates as sessions."""
-    tree = ast.parse((ROOT / "noxfile.py").read_text("utf-8"))
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-    return {f.name for f in functions if "nox.session" in [ast.unparse(mark) for mark in f.decorator_list]}
+def sessions() -> dict[str, Callable[..., None]]:
+    """Every session of the noxfile by name."""
+    noxfile()
+    return dict(nox.registry.get())
 
 
 def pins() -> dict[str, Requirement]:
@@ -81,7 +82,7 @@ def requirements() -> list[Requirement]:
 
 
 def test_the_noxfile_has_the_sessions_of_ci_and_those_run_by_hand() -> None:
-    assert session_names() == IN_CI | BY_HAND
+    assert set(sessions()) == IN_CI | BY_HAND
 
 
 def test_every_scenario_that_strikes_a_server_itself_also_runs_in_containers() -> None:
@@ -252,12 +253,12 @@ def test_a_session_installs_once_and_again_only_for_something_new(tmp_path: Path
 
 
 def test_the_sessions_that_need_every_extra_install_it_once(tmp_path: Path) -> None:
-    sessions = [FakeSession(tmp_path / name) for name in ("types", "tests", "containers", "promises")]
-    for session in sessions:
-        getattr(noxfile(), Path(session.location).name)(session)
-    assert {session.location for session in sessions} == {str(tmp_path / "tests")}
-    assert [len(session.installed) for session in sessions] == [1, 0, 0, 0]
-    assert all(session.commands for session in sessions)
+    started = [FakeSession(tmp_path / name) for name in ("types", "tests", "containers", "promises")]
+    for session in started:
+        sessions()[Path(session.location).name](session)
+    assert {session.location for session in started} == {str(tmp_path / "tests")}
+    assert [len(session.installed) for session in started] == [1, 0, 0, 0]
+    assert all(session.commands for session in started)
 
 
 def test_the_processes_of_a_session_compile_the_project_once(tmp_path: Path) -> None:
@@ -270,7 +271,7 @@ def test_the_processes_of_a_session_compile_the_project_once(tmp_path: Path) -> 
 def test_the_session_of_the_benchmarks_has_what_they_import_and_run(tmp_path: Path) -> None:
     """Without the extra `load`, `loadtests.bench` could not be imported, and two benchmarks had no Locust."""
     session = FakeSession(tmp_path / "env")
-    noxfile().bench(session)
+    sessions()["bench"](session)
     [[*_, package]] = session.installed
     extras = nox.project.load_toml(ROOT / "pyproject.toml")["project"]["optional-dependencies"]
     names = {

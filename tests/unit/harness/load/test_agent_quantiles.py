@@ -44,11 +44,6 @@ def test_a_tail_of_one_without_a_largest_value_has_no_mean() -> None:
     assert Quantiles(POINTS, tail=1.0).mean() == float("inf")
 
 
-def test_the_share_above_a_bound_is_the_inverse_of_the_quantile() -> None:
-    assert HEAVY.share_above(30.0) == pytest.approx(0.1)
-    assert HEAVY.share_above(0.05) == pytest.approx(0.8)
-
-
 def test_a_scaled_distribution_scales_all_of_it() -> None:
     scaled = HEAVY.scaled(0.01)
     assert scaled.value(0.97) == pytest.approx(HEAVY.value(0.97) / 100)

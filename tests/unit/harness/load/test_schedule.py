@@ -103,10 +103,9 @@ def test_a_replay_keeps_its_times_its_sizes_and_its_tasks(tmp_path: Path) -> Non
     assert schedule.seconds == 11
 
 
-def test_a_second_belongs_to_one_stage() -> None:
+def test_each_stage_begins_at_the_end_of_the_one_before() -> None:
     schedule = LoadSchedule(stages=[hold(1, 10), hold(2, 10)])
-    assert [schedule.stage_at(second).place for second in (0, 9.9, 10, 25)] == [0, 0, 1, 1]
-    assert LoadSchedule(stages=steps(1, 1, every=10)).stage_at(35).stage.total == 40
+    assert [(one.place, one.begin, one.end) for one in schedule.placed()] == [(0, 0, 10), (1, 10, 20)]
     assert (schedule.seconds, LoadSchedule(stages=hold(1)).seconds) == (20, None)
 
 
