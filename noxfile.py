@@ -376,6 +376,13 @@ def doctor(session: nox.Session) -> None:
 
 
 @nox.session
+def newcomer(session: nox.Session) -> None:
+    """Takes each step of docs/production in a container with nothing but Debian's Python; `-- --network NAME`."""
+    prepare_for_tests(session)
+    session.run("python", "-m", "tests.newcomer", *session.posargs)
+
+
+@nox.session
 def promises(session: nox.Session) -> None:
     """Breaks each promise on purpose, and sees that what asks for it notices; `-- NAME` breaks one."""
     prepare_for_tests(session)

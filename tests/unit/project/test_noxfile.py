@@ -32,6 +32,7 @@ BY_HAND = {
     "planted",
     "promises",
     "doctor",
+    "newcomer",
     "alerts",
     "nightly",
     "mutation",
