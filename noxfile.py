@@ -166,6 +166,11 @@ COMMANDS = {
         "python -m tests.mistakes",
         "Mistakes in a set-up: found, and what each costs; `-- ID`.",
     ),
+    "newcomer": (
+        EXTRAS,
+        "python -m tests.newcomer",
+        "Takes docs/production in a container with only Debian's Python; `-- --network NAME`.",
+    ),
     "promises": (EXTRAS, "python -m tests.promises", "Breaks each promise; its tests must fail; `-- NAME`."),
     "alerts": (EXTRAS, "python -m tests.alerts", "Proves each alert with a real Prometheus, as a page."),
 }

@@ -1,14 +1,18 @@
-"""The version, and settings from the environment and a `.env` file under the names of the production guide.
+"""The version, and settings under the names of the production guide.
+
+They come from arguments, the environment, a `.env` file, and a secret of AWS Secrets Manager, in this order.
 
 Every duration is in seconds, every size in bytes.
 """
 
 from __future__ import annotations
 
+import json
+import logging
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import lru_cache
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, Literal
 
@@ -21,12 +25,14 @@ from pydantic import (
     ValidationError,
     field_validator,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+from pydantic_settings import PydanticBaseSettingsSource as _Source
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from agentexec.database_options import libpq_options
 from agentexec.errors import ConfigurationError, checked_number
+from agentexec.text import first_line
 
 VERSION = "0+unknown"  # of a source tree that is not installed
 # A checkout is installed as the harness. Both distributions have the same version.
@@ -83,6 +89,43 @@ def checked_seconds(value: Any, what: str) -> float:
     return seconds
 
 
+@cache
+def _aws_secret(name: str) -> dict[str, Any]:
+    """The JSON object in a secret of AWS Secrets Manager, with keys in lower case; one request in each process.
+
+    Raises `ConfigurationError` without any part of the secret.
+    """
+    what = f"The AWS secret {name!r} (AGENTEXEC_AWS_SECRET)"
+    try:
+        import boto3
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError, ClientError
+    except ImportError:
+        raise ConfigurationError(f"{what} needs boto3; `pip install agentexec-reference[aws]`.") from None
+    logging.getLogger("botocore").setLevel(logging.INFO)  # at DEBUG it logs each answer
+    bounds = Config(connect_timeout=5, read_timeout=5, retries={"total_max_attempts": 3})
+    try:
+        answer = boto3.client("secretsmanager", config=bounds).get_secret_value(SecretId=name)
+    except (BotoCoreError, ClientError) as error:
+        remedy = "correct the name, AWS_REGION, or the credentials and rights of this process"
+        raise ConfigurationError(f"{what} cannot be read ({first_line(error)}); {remedy}.") from None
+    try:
+        values = {key.lower(): value for key, value in json.loads(answer["SecretString"]).items()}
+    except (AttributeError, KeyError, ValueError, RecursionError):
+        example = '{"DATABASE_URL": "...", "REDIS_URL": "..."}'
+        raise ConfigurationError(f"{what} is no JSON object; write it as {example}.") from None
+    if "agentexec_table_prefix" in values:
+        raise ConfigurationError(f"{what} has AGENTEXEC_TABLE_PREFIX; it only counts in the environment.")
+    return values
+
+
+class _AwsSecret(EnvSettingsSource):
+    def __call__(self) -> dict[str, Any]:
+        name = self.current_state.get(variable("aws_secret"))
+        self.env_vars = _aws_secret(name) if name else {}
+        return super().__call__()
+
+
 class _Environment(BaseSettings):
     model_config = SettingsConfigDict(
         env_file=".env",
@@ -99,6 +142,7 @@ class Settings(_Environment):
     """The effective settings of this process. Keyword arguments win over the environment."""
 
     # Servers
+    aws_secret: str | None = None
     database_url: str | None = Field(default=None, repr=False)
     database_timeout: float = Field(default=10, gt=0, le=LONGEST_SERVER_TIMEOUT, allow_inf_nan=False)
     redis_url: str | None = Field(default=None, repr=False)
@@ -138,6 +182,13 @@ class Settings(_Environment):
     activity_message_started: str = "Task started."
     activity_message_complete: str = "Task completed successfully."
     activity_message_error: str = "Task failed with error: {error}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], *given: _Source, **named: _Source
+    ) -> tuple[_Source, ...]:
+        """The usual ones in their order, and then the secret: the first one that has a setting wins."""
+        return *super().settings_customise_sources(settings_cls, *given, **named), _AwsSecret(settings_cls)
 
     @field_validator("activity_message_error")
     @classmethod
@@ -208,11 +259,9 @@ def load_settings(**overrides: object) -> Settings:
             f"The .env file cannot be read ({type(error).__name__}); save it in UTF-8, readable for this user."
         ) from None
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, e['loc']))} {e['msg']}" for e in error.errors(include_input=False)
-        )
+        problems = "; ".join(f"{one['loc'][0]} {one['msg']}" for one in error.errors(include_input=False))
         raise ConfigurationError(
-            f"A setting is wrong: {problems}. Correct it in the environment or the .env file."
+            f"A setting is wrong: {problems}. Correct it in the environment, the .env file or the AWS secret."
         ) from None
 
 
@@ -255,7 +304,7 @@ def table_prefix() -> str:
     return DEFAULT_PREFIX
 
 
-@lru_cache(maxsize=1)
+@cache
 def default_settings() -> Settings:
     """The settings of the environment, read once per process."""
     return load_settings()

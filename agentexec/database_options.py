@@ -17,12 +17,10 @@ SSL_MODES = dict.fromkeys(("true", "1", "on", "yes"), "require") | dict.fromkeys
     ("false", "0", "off", "no"), "disable"
 )
 INSTEAD = {
-    "command_timeout": "set AGENTEXEC_DATABASE_TIMEOUT instead",
     "server_settings": "write options=-c%20name=value instead",
-    "currentschema": "write options=-c%20search_path=name instead",
-    "schema": "write options=-c%20search_path=name instead",
+    **dict.fromkeys(("currentschema", "schema"), "write options=-c%20search_path=name instead"),
     "applicationname": "write application_name instead",
-    "sockettimeout": "set AGENTEXEC_DATABASE_TIMEOUT instead",
+    **dict.fromkeys(("command_timeout", "sockettimeout"), "set AGENTEXEC_DATABASE_TIMEOUT instead"),
     "connecttimeout": "write connect_timeout instead",
 }
 

@@ -15,7 +15,8 @@ MASK = "***"
 
 _WORD = re.compile(r"\S+")
 _NO_USER = re.compile(r"[\"'<>]")
-_KEY = r"\b(?:[a-z_]*password|passwd|pwd|secret)\s*=\s*"
+# A name before its value, also in JSON. No word for a token: a fencing token is none of a secret.
+_KEY = r"\b(?:[a-z_]*(?:password|secret(?:string)?|api_?keys?|access_?key)|passwd|pwd)\\*['\"]?\s*[=:]\s*"
 _AS_KEYWORD = re.compile(
     rf"(?P<key>[?&]{_KEY})[^\s&]+|(?P<word>{_KEY})"
     r"(?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^\s&;,\"'<>]+)",
@@ -44,7 +45,7 @@ def one_line(text: object) -> str:
 
 
 def masked(text: str) -> str:
-    """The text with the password of every URL and of every `password=...` replaced by `***`."""
+    """The text with `***` in place of the password of each URL and of the value of each `password=`, `api_key:` ..."""
     if "://" in text and "@" in text:
         text = _WORD.sub(_masked_word, text)
     return _AS_KEYWORD.sub(lambda found: f"{found['key'] or found['word']}{MASK}", text)

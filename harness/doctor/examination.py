@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
 
-from harness.doctor.check import Box, CheckFinding, DoctorCheck, Grade, failed, skipped
+from harness.doctor.check import Area, Box, CheckFinding, DoctorCheck, Grade, failed, skipped
 from harness.doctor.installation import Installation
 from harness.doctor.registry import CHECKS
 from harness.doctor.unanswered import CannotTell, NoAnswer
@@ -16,6 +17,7 @@ from harness.errors import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID
 from harness.masking import one_line
 
 SERVERS = ("postgres.answers", "redis.answers")
+MOST_REQUESTS = 8  # at a time
 _ORDER = (Grade.SKIP, Grade.PASS, Grade.WARN, Grade.FAIL)
 
 
@@ -82,9 +84,12 @@ def examine(
     today: date,
     checks: Sequence[DoctorCheck] = CHECKS,
 ) -> DoctorReport:
-    """Run the checks, one after the other."""
+    """Run the checks one after the other; those that ask by HTTP wait for their answers meanwhile."""
     start, silent = time.monotonic(), list[str]()
-    results = [waived(_result(one, site, silent), waivers, today) for one in checks]
+    with ThreadPoolExecutor(max_workers=MOST_REQUESTS) as pool:
+        asked = {one: pool.submit(_result, one, site, silent) for one in checks if one.area is Area.HTTP}
+        found = (asked[one].result() if one in asked else _result(one, site, silent) for one in checks)
+        results = [waived(one, waivers, today) for one in found]
     return DoctorReport(results=tuple(results), silent=tuple(silent), seconds=time.monotonic() - start)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -106,7 +107,8 @@ class RedisReader:
     def quorums(self) -> list[tuple[bool, str]]:
         """What each Sentinel of the URL answers to CKQUORUM, and whether that is a quorum; empty without Sentinels."""
         name, urls = sentinel_urls(self._given)
-        return [_quorum(url, name) for url in urls]
+        with ThreadPoolExecutor(max_workers=max(1, len(urls))) as pool:
+            return list(pool.map(lambda url: _quorum(url, name), urls))
 
     def close(self) -> None:
         """Close the connection."""

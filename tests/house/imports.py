@@ -30,6 +30,7 @@ ALLOWED = {
 # with. The harness runs beside any system, so only the parts that run the reference may import what that needs.
 EXTRAS = {
     "agentexec": {"reference"},
+    "agentexec.config": {"reference", "aws"},
     "agentexec.ops.metrics": {"reference", "metrics"},
     "agentexec.api": {"reference", "api"},
     "agentexec.migrations": {"reference", "migrations"},

@@ -270,6 +270,43 @@ def test_with_secrets_asks_a_command_for_further_ones() -> None:
     assert "SECRETS_COMMAND" not in given
 
 
+# The client of Vault, with a secret of version 2 of its store.
+VAULT = """#!/bin/sh
+[ "$*" = "kv get -format=json -mount=secret agentexec" ] || exit 64
+[ -n "$VAULT_TOKEN" ] || { echo "Code: 403. Errors: * permission denied" >&2; exit 2; }
+cat <<'END'
+{"request_id": "1", "lease_id": "", "renewable": false,
+ "data": {"data": {"DATABASE_URL": "postgresql://a:b'c\\"@d/e?f=g h", "AGENTEXEC_API_KEYS": "one,two"},
+          "metadata": {"version": 3, "deletion_time": "", "destroyed": false}}}
+END
+"""
+
+
+def in_vault(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """What `env` prints behind `with-secrets` with the command of the page."""
+    (folder / "vault").write_text(VAULT)
+    (folder / "vault").chmod(0o755)
+    page = (DEPLOY.parent / "docs" / "howto" / "deploy.md").read_text("utf-8")
+    [block] = re.findall(r"^```yaml\n(environment:\n.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    command = YAML(typ="safe").load(block)["environment"]["SECRETS_COMMAND"]
+    path = f"{folder}:{os.environ['PATH']}"
+    return run(WITH_SECRETS, "env", SECRETS_COMMAND=command, PATH=path, **variables)
+
+
+def test_with_secrets_takes_what_vault_has(tmp_path: Path) -> None:
+    done = in_vault(tmp_path, VAULT_TOKEN="token")
+    given = dict(line.split("=", 1) for line in done.stdout.splitlines())
+    assert given["DATABASE_URL"] == "postgresql://a:b'c\"@d/e?f=g h"
+    assert given["AGENTEXEC_API_KEYS"] == "one,two"
+
+
+def test_a_secret_that_vault_refuses_is_one_sentence(tmp_path: Path) -> None:
+    done = in_vault(tmp_path)
+    assert (done.returncode, done.stdout) == (78, "")
+    assert "permission denied" in done.stderr
+    assert done.stderr.endswith("with-secrets: SECRETS_COMMAND printed nothing; try it by hand\n")
+
+
 @pytest.mark.parametrize(
     ("variables", "message"),
     [

@@ -34,6 +34,7 @@ BY_HAND = {
     "planted",
     "promises",
     "doctor",
+    "newcomer",
     "alerts",
     "nightly",
     "mutation",

@@ -1,21 +1,21 @@
-"""Every setting is described in the table that the settings generate."""
+"""Every setting is described in the table that `agentexec config --markdown` prints."""
 
 from __future__ import annotations
 
 import pytest
 
 from agentexec.cli import main
-from agentexec.cli.settings import MEANINGS, settings_table
-from agentexec.config import Settings
+from agentexec.config import Settings, variable
+from tests.house.settings_page import described, settings_table
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_a_setting_is_described(name: str) -> None:
-    assert MEANINGS.get(name, ("", Settings.model_fields[name].description))[1], "add it to MEANINGS"
+    assert described().get(variable(name), ("", ""))[1], "add its row to agentexec/cli/settings.md"
 
 
 def test_no_other_setting_is_described() -> None:
-    assert MEANINGS.keys() <= Settings.model_fields.keys()
+    assert described().keys() == {variable(name) for name in Settings.model_fields}
 
 
 def test_a_row_has_names_type_default_unit_range_and_meaning() -> None:
@@ -31,4 +31,6 @@ def test_a_row_has_names_type_default_unit_range_and_meaning() -> None:
 
 def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "--markdown"]) == 0
-    assert capsys.readouterr().out.rstrip("\n") == settings_table()
+    assert capsys.readouterr().out.rstrip("\n") == settings_table(), (
+        "run `python -m tests.house.settings_page`"
+    )

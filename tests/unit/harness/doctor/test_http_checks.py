@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Barrier, Thread
 
 import pytest
 
@@ -30,6 +30,8 @@ class Answers:
     paths: dict[str, tuple[int, str]] = field(default_factory=dict)
     origin: str = ""
     url: str = ""
+    # All of its parties have to be asked before the first answer.
+    together: Barrier | None = None
 
     def found(self) -> dict[str, Grade]:
         options = DoctorOptions(api_url=self.url, metrics_url=f"{self.url}/metrics", environment={})
@@ -53,6 +55,8 @@ def answers() -> Iterator[Answers]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if answers.together is not None:
+                answers.together.wait()
             status, text = answers.paths.get(self.path, (404, ""))
             self.send_response(status)
             if answers.origin:
@@ -72,6 +76,11 @@ def answers() -> Iterator[Answers]:
         yield answers
         server.shutdown()
         thread.join()
+
+
+def test_all_answers_are_waited_for_together(answers: Answers) -> None:
+    answers.together = Barrier(sum(one.area is Area.HTTP for one in CHECKS), timeout=20)
+    assert answers.found() == {}
 
 
 def test_a_good_api_passes(answers: Answers) -> None:

@@ -19,6 +19,9 @@ from harness.masking import masked, masked_json, one_line, terminal_safe
         ("host=h password=s3cret user=u", "host=h password=*** user=u"),
         ("host=h password='s3 cret' user=u", "host=h password=*** user=u"),
         ("postgresql://h/db?user=u&password=s3cret&x=1", "postgresql://h/db?user=u&password=***&x=1"),
+        ("AWS_SECRET_ACCESS_KEY=s3cret", "AWS_SECRET_ACCESS_KEY=***"),
+        ('{"API_KEYS": "s3,cret", "a": "b"}', '{"API_KEYS": ***, "a": "b"}'),
+        ("{'SecretString': '{\"REDIS_URL\": \"s3cret\"}'}", "{'SecretString': ***}"),
     ],
 )
 def test_a_password_is_replaced_and_the_rest_stays(text: str, expected: str) -> None:
@@ -31,6 +34,7 @@ def test_a_password_is_replaced_and_the_rest_stays(text: str, expected: str) -> 
         "redis://127.0.0.1:6379/0",
         "postgresql://ax@127.0.0.1/db",
         "task 7: lost",
+        "fencing token: 1764177893123",
         "see https://example.org/a?b=c",
     ],
 )

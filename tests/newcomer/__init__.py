@@ -1,0 +1,1 @@
+"""A newcomer's way through docs/production: its pages as steps, and a fresh machine to take them on."""
