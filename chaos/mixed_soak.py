@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from harness.checkers import budget_per_fault, delivery, duplicates, faults_injected, poison, standard
+from harness.checkers import budget_per_fault, delivery, duplicates, faults_injected, memory, poison, standard
 from harness.faults.mixture import PRODUCERS, PROXIED, mixed, number_of_kinds
 from harness.scenario import SOAK, PoolNeeds, Scenario
 from harness.workloads.numbered_tasks import NumberedTasks
@@ -23,7 +23,7 @@ SCENARIO = Scenario(
     workload=NumberedTasks(rate=150.0, work=(0.005, 0.05)),
     faults=mixed(_FAULTS, graceful=_POOL.graceful_shutdown),
     checkers=standard(recovery_p99=None, minimum_faults=_FAULTS - 16)
-    | {"delivery": delivery(allow_errors=True), "poison": poison()}
+    | {"delivery": delivery(allow_errors=True), "poison": poison(), "memory": memory()}
     | {"duplicates": duplicates(budget_per_fault(_POOL.workers * _POOL.concurrency))},
     own_servers=True,
     proxied=PROXIED,

@@ -20,6 +20,7 @@ from harness.checkers.fencing import fencing
 from harness.checkers.keys import keys
 from harness.checkers.lock_order import lock_order
 from harness.checkers.locks import locks
+from harness.checkers.memory import memory
 from harness.checkers.nothing_left import nothing_left
 from harness.checkers.orphans import orphans
 from harness.checkers.poison import poison
@@ -59,6 +60,7 @@ __all__ = [
     "keys",
     "lock_order",
     "locks",
+    "memory",
     "nothing_left",
     "orphans",
     "poison",

@@ -19,7 +19,9 @@ from harness.history.resumptions import promised_resumptions
 ASKED = "asked"
 """The name of the result that says that a run asked nothing but side checks."""
 
-SIDE_CHECKS = frozenset({"evidence", "faults", "availability", "causality", "exits", "evictions", "steady"})
+SIDE_CHECKS = frozenset(
+    {"evidence", "faults", "availability", "causality", "exits", "evictions", "steady", "memory"}
+)
 """Checkers that say nothing about what became of the tasks: alone they are no verdict about a system."""
 
 

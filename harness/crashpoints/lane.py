@@ -279,7 +279,9 @@ class StrikeLane:
         """Start what has ended, and let a task pass through all of it; the numbers of such tasks.
 
         Three pass, one after another, if anything was started or a process is `fresh`: connections are open then.
+        Redis has all scripts again.
         """
+        self.lose_scripts(lost=False)
         fresh |= self._start_producer()
         fresh |= self.start_workers()
         return [self._pass_one() for _ in range(_FRESH_TASKS if fresh else 1)]
@@ -302,6 +304,12 @@ class StrikeLane:
         """Remove all data of the lane in Redis."""
         with closing(RedisConnection(plain_url(self._servers.redis_url), timeout=_REDIS_SECONDS)) as redis:
             redis.call("FLUSHDB")
+
+    def lose_scripts(self, *, lost: bool) -> None:
+        """Let Redis lose its scripts for the processes of the lane, or end that."""
+        for (_, service), wire in self.wires.items():
+            if service == "redis":
+                wire.lose_scripts(lost=lost)
 
     def purge(self) -> None:
         """Delete the dead letters of earlier lives."""

@@ -36,7 +36,8 @@ class Life:
     """One life. `count` tasks are submitted together; `locked` gives all of them one lock key.
 
     `starts` is the side whose process starts before that: PRODUCER, WORKER, or empty. `action` is what an operator
-    does with the tasks once they have ended, by the process of the producer.
+    does with the tasks once they have ended, by the process of the producer. With `loses_scripts`, Redis knows none of
+    the scripts that the processes call by their digests, as after a restart.
     """
 
     name: str
@@ -48,11 +49,12 @@ class Life:
     feature: TaskFeature | None = None
     starts: str = ""
     action: OperatorAction | None = None
+    loses_scripts: bool = False
 
     @property
     def only_own(self) -> bool:
         """Whether only commands are struck that no other life has, each at its first occurrence."""
-        return self.is_long or self.meanwhile is Meanwhile.EMPTY
+        return self.is_long or self.loses_scripts or self.meanwhile is Meanwhile.EMPTY
 
     @property
     def is_long(self) -> bool:
@@ -127,6 +129,7 @@ LIVES: Mapping[str, Life] = MappingProxyType(
             Life(name="batch", count=_BATCH),
             Life(name="drain", meanwhile=Meanwhile.DRAIN),
             Life(name="emptied", count=2, meanwhile=Meanwhile.EMPTY),
+            Life(name="scripts-lost", loses_scripts=True),
             Life(name="pool-start", starts=WORKER),
             Life(name="producer-start", starts=PRODUCER),
             Life(name="cleaned", action=OperatorAction.CLEAN_UP),

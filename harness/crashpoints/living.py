@@ -48,6 +48,7 @@ def live(
     what happens meanwhile. The process that a life starts has to have ended before (`StrikeLane.end`).
     """
     lane.purge()
+    lane.lose_scripts(lost=life.loses_scripts)
     if life.starts:
         _start(lane, life.starts)
     activities = [one.activity for one in lane.submit(tasks) if one.activity is not None]

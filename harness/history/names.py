@@ -26,6 +26,9 @@ PHASE, DRAIN = "phase", "drain"
 MACHINE = "machine"
 """The process that measures how busy the machine is, and the `f` of its operations."""
 
+MEMORY = "memory"
+"""The process that samples the memory of the processes of pools, and the `f` of its operations."""
+
 START, STOP, KILL = "start", "stop", "kill"
 """The `f` of what the harness itself does with a pool: it starts it, and at the end stops or kills it."""
 
@@ -72,6 +75,7 @@ VOCABULARY = frozenset(
             PHASE,
             DRAIN,
             MACHINE,
+            MEMORY,
             START,
             STOP,
             KILL,

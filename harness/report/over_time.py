@@ -81,6 +81,7 @@ def all_strips(data: PictureData, width: float) -> list[Strip]:
         *_latencies(data, accepted, grid),
         _level("queue depth", "soft", waiting, grid, "tasks that are acknowledged and have not started"),
         _level("in flight", "plain", active, grid, "runs that began and have not ended"),
+        *([_memory(data.memory, grid)] if data.memory else []),
         *(_gauge(name, samples, grid) for name, samples in data.machine.items()),
     ]
 
@@ -176,6 +177,13 @@ def _quantiles(
         text=f"max {seconds_text(most)}",
         what=f"seconds {what}, by the time from which they count: the most as an area, the median as a line",
     )
+
+
+def _memory(samples: Sequence[tuple[float, float]], grid: _Grid) -> Strip:
+    values = [one[-1] if one else None for one in by_slice(samples, grid.seconds, grid.width)]
+    text = f"max {number_text(round(max(size for _, size in samples) / 2**20, 1))} MiB"
+    what = "memory of the largest process of the pools, without what it shares with files"
+    return Strip(name="memory", kind="plain", area=values, text=text, what=what)
 
 
 def _gauge(name: str, samples: Sequence[tuple[float, float]], grid: _Grid) -> Strip:

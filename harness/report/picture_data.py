@@ -16,6 +16,7 @@ from harness.history.fields import activity_of, optional_whole
 from harness.history.figures import quantiles, seconds
 from harness.history.interruptions import Interruption, interruptions
 from harness.history.machine import machine_samples
+from harness.history.memory import largest_sizes
 from harness.history.names import SERVERS
 from harness.history.runs import Run, runs
 from harness.history.submissions import RecordedSubmission, submissions
@@ -138,8 +139,9 @@ class PictureData:
     """Everything that the pictures and tables of one run show; `seconds` is the right edge of the time axis.
 
     `resumptions` are pairs of a run that was cut off and the run that began the task again, `recovery` the quantiles of
-    the recovery times. `machine` is the load of the machine: by gauge, pairs of time and value. `problem` says why the
-    history cannot be shown; everything else is then empty.
+    the recovery times. `machine` is the load of the machine: by gauge, pairs of time and value. `memory` are such pairs
+    of the largest process of the pools (bytes). `problem` says why the history cannot be shown; everything else is then
+    empty.
     """
 
     seconds: float
@@ -151,6 +153,7 @@ class PictureData:
     resumptions: tuple[tuple[Bar, Bar], ...] = ()
     recovery: Mapping[str, float | None]
     machine: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
+    memory: Sequence[tuple[float, float]] = ()
     problem: str | None = None
 
 
@@ -211,6 +214,7 @@ class _Conversion:
             ),
             recovery=quantiles(one.waited for one in found if one.waited is not None),
             machine=self._machine(),
+            memory=[(self._at(time), size) for time, size in largest_sizes(self._history).items()],
         )
 
     def _at(self, time: int) -> float:

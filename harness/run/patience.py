@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from harness.history.names import GAUGES, MACHINE, RUNNER
+from harness.history.names import GAUGES, MACHINE, MEMORY, RUNNER
 from harness.run.gauge import MachineGauge
 
 # On a slow machine a drain waits up to so many times longer.
@@ -57,7 +57,7 @@ class Movement:
     The runs of a schedule are left out: they go on for ever, whatever has become of the tasks of the run.
     """
 
-    _NOT_MOVED = frozenset({f"{name}.jsonl" for name in (RUNNER, MACHINE, GAUGES)})
+    _NOT_MOVED = frozenset({f"{name}.jsonl" for name in (RUNNER, MACHINE, MEMORY, GAUGES)})
     _OF_SCHEDULE = b'"scheduled":true'
 
     def __init__(self, folder: Path) -> None:

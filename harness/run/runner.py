@@ -18,7 +18,7 @@ from harness.faults.nemesis import Nemesis
 from harness.history import DEADLOCKS, RUNNER, History, OperationType, Recorder, seal
 from harness.history.ending import RunPhase
 from harness.history.figures import counted
-from harness.history.names import DRAIN, LEFT_OUT, MACHINE
+from harness.history.names import DRAIN, LEFT_OUT, MACHINE, MEMORY
 from harness.llm.metering import Metering
 from harness.progress import Progress
 from harness.run.context import RunContext, RunExtras, open_context
@@ -26,6 +26,7 @@ from harness.run.driver import Driver
 from harness.run.gauge import MachineGauge
 from harness.run.judging import checkers_of, checkers_operation, judge
 from harness.run.kept_logs import kept_logs
+from harness.run.memory_gauge import MemoryGauge
 from harness.run.patience import Movement, Patience
 from harness.run.phases import Phases
 from harness.run.refusals import StopEvent, WatchedSession
@@ -144,7 +145,11 @@ def run_scenario(
                 extras=RunExtras.of(scenario, options.target_name),
             ) as context:
                 patience, phases.gauge = Patience(plan.patience, gauge), gauge
-                with _recording(options.load, scenario, context) as load:
+                with (
+                    closing(Recorder(history_folder / f"{MEMORY}.jsonl", process=MEMORY)) as sampled,
+                    MemoryGauge(sampled, context.pools),
+                    _recording(options.load, scenario, context) as load,
+                ):
                     run = ChaosRun(
                         scenario,
                         schedule,

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from harness.wire.commands import Conversation, SeenCommand, Unreadable
 from harness.wire.conditions import Direction, Stream
+from harness.wire.lost_scripts import LostScripts
 from harness.wire.reply_loss import ReplyLoss
 from harness.wire.strikes import ArmedStrike, Blow, Command, Moment, WireClient
 
@@ -22,6 +23,7 @@ class LinkOwner(Protocol):
 
     loop: asyncio.AbstractEventLoop
     losing: ReplyLoss
+    scripts: LostScripts
 
     def opened(self, link: Link) -> None:
         """A client has connected: connect the link to the server."""
@@ -158,6 +160,7 @@ class Link:
             if self.conversation.client_name != self._name:
                 self._name = self.conversation.client_name
                 self._owner.renamed(self)
+            data = self._owner.scripts.changed(data, commands)
             struck = self._owner.seen(self, commands)
         except Unreadable:
             self.conversation, struck = None, []

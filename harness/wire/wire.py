@@ -21,6 +21,7 @@ from harness.errors import UsageError
 from harness.wire.commands import Conversation, SeenCommand
 from harness.wire.conditions import CLEAR, Conditions, Direction, Stream
 from harness.wire.link import ClientEnd, Link
+from harness.wire.lost_scripts import LostScripts
 from harness.wire.postgres import PostgresConversation
 from harness.wire.reply_loss import ReplyLoss
 from harness.wire.resp import RespConversation
@@ -68,6 +69,7 @@ class Wire:
         self._commands = 0
         self._kinds: Counter[tuple[str, str]] | None = None
         self.losing = ReplyLoss()
+        self.scripts = LostScripts()
         self._listener = socket.create_server((LOOPBACK, 0), backlog=_BACKLOG)
         self._port: int = self._listener.getsockname()[1]
         self.loop = asyncio.new_event_loop()
@@ -168,6 +170,10 @@ class Wire:
     def watched(self) -> list[Command]:
         """The commands since `watch`."""
         return self._call(lambda: list(self._watched or ()))
+
+    def lose_scripts(self, *, lost: bool) -> None:
+        """Let Redis know none of the scripts that clients call by their digests, until they load them; or end that."""
+        self._call(lambda: self.scripts.lose(lost=lost))
 
     def count_kinds(self) -> None:
         """Begin to count the commands by the name of their client and their own name."""

@@ -218,6 +218,25 @@ def test_commands_are_counted_by_client_and_name(to_redis: Wire, key: str) -> No
     assert to_redis.kinds() == {("counted", "INCRBY wire-*"): 3}
 
 
+def test_scripts_are_lost_until_a_client_loads_them(to_redis: Wire, key: str) -> None:
+    with client(to_redis) as used, client(to_redis) as other:
+        scripts = [used.register_script(f"return {number} -- {key}") for number in (1, 2)]
+        assert [script() for script in scripts] == [1, 2]  # the server has them from now on
+        calls = [f"EVALSHA {script.sha[:8]}" for script in scripts]
+        to_redis.lose_scripts(lost=True)
+        to_redis.watch()
+        with pytest.raises(redis.exceptions.NoScriptError):
+            used.evalsha(scripts[0].sha, 0)
+        assert [script() for script in (*scripts, *scripts)] == [1, 2, 1, 2]
+        assert names(to_redis) == [
+            *(calls[0], calls[0], "SCRIPT LOAD", calls[0]),
+            *(calls[1], "SCRIPT LOAD", calls[1], calls[0], calls[1]),
+        ]
+        to_redis.lose_scripts(lost=True)
+        to_redis.lose_scripts(lost=False)
+        assert other.evalsha(scripts[0].sha, 0) == 1
+
+
 def test_a_slow_link(to_redis: Wire, key: str) -> None:
     with client(to_redis) as used, client(to_redis) as other:
         used.client_setname("slow")

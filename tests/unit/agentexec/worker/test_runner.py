@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Callable
 from uuid import UUID
@@ -18,7 +19,7 @@ from agentexec.identifiers import new_id
 from agentexec.task import encode_payload
 from agentexec.text import MAX_MESSAGE
 from agentexec.worker.run_result import RunKind
-from agentexec.worker.runner import retry_delay
+from agentexec.worker.runner import HandlerRun, retry_delay
 from tests.support.handler_bench import TOKEN, Bench, Done, Job, on_a_bench
 
 
@@ -215,6 +216,20 @@ def test_the_reason_of_a_stop_decides_the_result(settings: Settings, reason: Run
         bench.runner.stop({task: RunKind.LOST})
         result = await bench.result()
         assert (result.task_id, result.kind) == (task, reason), "the first reason counts"
+
+    on_a_bench(settings, scene)
+
+
+def test_a_run_that_ended_is_kept_nowhere(settings: Settings) -> None:
+    token = 9_001  # of no other run in this process
+
+    async def scene(bench: Bench) -> None:
+        for handler in (succeeds, raises):
+            bench.run(handler, token=token)
+            await bench.result()
+        gc.collect()
+        runs = [one for one in gc.get_objects() if isinstance(one, HandlerRun)]
+        assert not [run for run in runs if run.claim.token == token]
 
     on_a_bench(settings, scene)
 

@@ -144,7 +144,7 @@ def test_a_target_lives_what_it_has_features_and_promises_for() -> None:
     ] == list(LIVES)
     assert "emptied" not in [life.name for life in lives_of(TARGET, promises())]
     plain = [life.name for life in lives_of(object(), Promises())]  # type: ignore[arg-type]  # a target without any
-    assert plain == ["plain", "batch", "pool-start", "producer-start"]
+    assert plain == ["plain", "batch", "scripts-lost", "pool-start", "producer-start"]
 
 
 def test_a_dead_letter_that_runs_again_has_to_end_well_and_one_that_stays_need_not() -> None:

@@ -82,6 +82,17 @@ def test_the_load_of_the_machine_is_drawn_only_if_it_is_recorded() -> None:
     assert texts == ["max 2", "max 1.25 times", "max 200 ms"]
 
 
+def test_the_memory_of_the_largest_process_is_drawn_only_if_it_is_recorded() -> None:
+    sampled = sample()
+    assert "memory" not in strips(sampled)
+    for at, size in ((1, 50), (1.5, 60), (3, 55)):
+        sizes = {"1": size * 2**20, "2": 2**20}
+        sampled.add(at, "memory", INFO, "memory", pools={"pool-1": sizes, "pool-2": {"3": 2**20}})
+    assert strips(sampled)["memory"][:4] == [None, 60 * 2**20, None, 55 * 2**20]
+    [strip] = [one for one in all_strips(picture_data(sampled.history()), 1.0) if one.name == "memory"]
+    assert strip.text == "max 60 MiB"
+
+
 def test_levels_hold_the_most_that_was_open_in_a_slice() -> None:
     assert levels([(0.1, 0.2), (0.15, 3.5), (5.5, None)], seconds=7, width=1) == [2, 1, 1, 1, 0, 1, 1]
     assert levels([], seconds=2, width=1) == [0, 0]

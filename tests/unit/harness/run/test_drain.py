@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from harness.history import History, OperationType
 from harness.history.machine import machine_samples
 from harness.history.promises import Loss, Promises
 from harness.run.gauge import MachineGauge
+from harness.run.memory_gauge import MemoryGauge
 from harness.scenario import PoolNeeds, Scenario, ScenarioRun
 from harness.scenario.run_plan import patience_of
 from harness.targets.base import TargetSettings
@@ -112,6 +114,17 @@ def test_a_drain_in_which_nothing_shows_progress_ends_after_the_patience(run: Ru
     [drain] = run(Late(lasts=60.0), NoFault()).history.where("drain")
     assert (drain.value["unfinished"], drain.value["patience"]) == (1, 0.3)
     assert drain.value["quiet"] > 0.3
+
+
+def test_samples_of_the_memory_of_its_pools_are_no_progress(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.run.runner.MemoryGauge", partial(MemoryGauge, period=0.05))
+    history = run(Late(lasts=60.0), NoFault()).history
+    [drain] = history.where("drain")
+    assert (drain.value["unfinished"], drain.value["quiet"] > 0.3) == (1, True)
+    assert len(list(history.where("memory"))) > 3
+    assert {op.process for op in history.where("memory")} == {"memory"}
 
 
 def test_a_handler_that_works_on_one_task_for_longer_than_the_patience_is_waited_for(run: Run) -> None:
