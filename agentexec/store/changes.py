@@ -15,14 +15,14 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row
 
-from agentexec.store.dialects import LOCKED, Batch, as_parameters, as_uuid, is_postgres, relation, render, run
+from agentexec.store.dialects import LOCKED, Batch, as_parameters, is_postgres, relation, render, run
 from agentexec.store.status import sources, sql_in
 
 NEXT_N = "{next_n}"
 _LOGGED = ("id", "status", "fence")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ActivityChange:
     """An INSERT or UPDATE of activities `a` from a batch `v`, with one log entry for each row that it changes.
 
@@ -49,12 +49,12 @@ class ActivityChange:
         return self.n == NEXT_N
 
     def activity_sql(self, *, postgres: bool, rows: str = "{rows}", locked: str = "{locked_ids}") -> str:
-        """The statement that changes activities; `locked` is the condition on their ids that locks them."""
+        """The statement that changes activities; `locked` is the condition on their ids that locks them in Postgres."""
         names = dict.fromkeys((*_LOGGED, *self.answer)) if postgres else self.answer
         # In SQLite, RETURNING knows no alias.
         returned = ", ".join(f"a.{name}" if postgres else name for name in names)
         moves = sql_in(sources(self.name))
-        same_id = f"a.id {locked} AND a.id = v.id"
+        same_id = f"a.id {locked} AND a.id = v.id" if postgres else "a.id = v.id"
         sql = render(self.sql, postgres=postgres, rows=rows, same_id=same_id, sources=moves)
         return f"{sql} RETURNING {returned}"
 
@@ -91,11 +91,17 @@ def _apply_in_two(
     connection: Connection, change: ActivityChange, batch: Batch, shared: Mapping[str, Any]
 ) -> Sequence[Row[Any]]:
     postgres, rows = is_postgres(connection), [{**row, **shared} for row in batch]
-    given = [UUID(row["id"]) for row in batch]
-    changed = run(connection, change.activity_sql(postgres=postgres), rows=rows, ids=given)
-    ids = {as_uuid(row.id).hex for row in changed}
-    run(connection, change.log_sql(postgres=postgres), rows=[row for row in rows if row["id"] in ids])
+    change_sql, log_sql = _two_statements(change, postgres)
+    given = [UUID(row["id"]) for row in batch] if postgres else None
+    changed = run(connection, change_sql, rows=rows, ids=given)
+    ids = {getattr(row.id, "hex", row.id) for row in changed}  # SQLite returns the text
+    run(connection, log_sql, rows=[row for row in rows if row["id"] in ids])
     return changed
+
+
+@cache
+def _two_statements(change: ActivityChange, postgres: bool) -> tuple[str, str]:
+    return change.activity_sql(postgres=postgres), change.log_sql(postgres=postgres)
 
 
 @cache

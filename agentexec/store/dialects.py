@@ -112,14 +112,13 @@ def run(
     if (rows is not None and not rows) or (ids is not None and not ids):
         return ()
     postgres = is_postgres(connection)
-    words: dict[str, str] = {}
+    shape = relation("batch", tuple(rows[0]), postgres=postgres) if rows else ""
     if rows:
-        words["rows"] = relation("batch", tuple(rows[0]), postgres=postgres)
         parameters["batch"] = as_json(rows)
     if ids:
         texts = sorted(i.hex for i in ids)
         parameters["ids"] = f"{{{','.join(texts)}}}" if postgres else as_json(texts)
-    statement, sql = _statement(template, postgres, **words)
+    statement, sql = _statement(template, postgres, shape)
     psycopg = postgres and connection.dialect.driver == "psycopg" and not connection.dialect.is_async
     watched = psycopg and (connection._echo or any(_listeners(connection.dispatch)))
     driver = connection.connection.dbapi_connection if psycopg and not watched else None
@@ -137,9 +136,9 @@ def run(
 
 
 @cache
-def _statement(template: str, postgres: bool, **words: str) -> tuple[TextClause, str]:
+def _statement(template: str, postgres: bool, rows: str) -> tuple[TextClause, str]:
     """A statement for SQLAlchemy, and as text for psycopg."""
-    statement = text(render(template, postgres=postgres, **words))
+    statement = text(render(template, postgres=postgres, rows=rows))
     return statement, str(statement.compile(dialect=make_url("postgresql+psycopg://").get_dialect()()))
 
 

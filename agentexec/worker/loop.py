@@ -301,7 +301,7 @@ class WorkerLoop:
         answer = self._retrying.until_done(lambda: self.queue.step(request))
         self._pool_match.note(answer.names)
         claims = self._lock(self._pool_match.hand_back(answer.claims))
-        if again := self.runner.running().intersection(claim.task_id for claim in claims):
+        if claims and (again := self.runner.running().intersection(claim.task_id for claim in claims)):
             self.runner.stop(dict.fromkeys(again, RunKind.LOST))  # it lost them; the new start may be refused
         for claim in claims:
             self.leases.add(claim.task_id, claim.token)
@@ -317,7 +317,8 @@ class WorkerLoop:
         COUNTERS.add(REAPED, EXPIRED, amount=sum(map(len, answer.expired)))
         if answer.canceled:
             self.runner.stop(dict.fromkeys(answer.canceled, RunKind.CANCELED))
-        record_revocations(self._retrying, answer.expired, "Its lease expired; it runs again.")
+        if any(answer.expired):
+            record_revocations(self._retrying, answer.expired, "Its lease expired; it runs again.")
         # The waiter listens only while there are slots to fill; this thread looks itself once every HOUSEKEEPING.
         if want > len(claims) and not answer.reserved:
             due = answer.next_due
@@ -326,7 +327,7 @@ class WorkerLoop:
 
     def _lock(self, claims: Sequence[Claim]) -> Sequence[Claim]:
         """Apply the lock keys that producers did not know; returns the claims that may run."""
-        if all(definition.lock_template is None for definition in self._registry.values()):
+        if not claims or all(one.lock_template is None for one in self._registry.values()):
             return claims
         keys: dict[UUID, str] = {}
         for claim in claims:

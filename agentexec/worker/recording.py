@@ -190,7 +190,23 @@ def _explain(
 
     def explain(connection: Connection, part: Sequence[UUID]) -> None:
         tokens = {i: claims[i] for i in part if i in claims}
-        _explain_part(connection, tokens, [i for i in part if i not in claims], recorded)
+        standings = reading.standings(connection, {*part})
+        over = {i for i, standing in standings.items() if standing.status.terminal}
+        recorded.over |= {i for i in part if i not in claims and (i not in standings or i in over)}
+        pending = {i: standing for i, standing in standings.items() if i in tokens and i not in over}
+        canceled = {i: tokens[i] for i, s in pending.items() if s.cancel_requested and s.fence < tokens[i]}
+        over |= statements.record_terminated(connection, canceled, Status.CANCELED, "Canceled on request.")
+        for task_id, token in tokens.items():
+            disposition, delay, reason, fence = Disposition.ACK, 0.0, "", None
+            if task_id not in standings:
+                disposition, reason = Disposition.DEAD_LETTER, "no activity is recorded for it"
+            elif task_id not in over and (standings[task_id].fence >= token or task_id in canceled):
+                # The queue's clock went back, or the row changed meanwhile.
+                disposition, fence = Disposition.RETRY, standings[task_id].fence
+            elif task_id not in over:  # another task runs under its lock key, which the queue does not know
+                disposition, delay = Disposition.DEFER, DEFER_SECONDS
+            finish = Finish(task_id=task_id, token=token, disposition=disposition, delay=delay, reason=reason)
+            recorded.refused[task_id] = RefusedClaim(finish, fence)
 
     def refused(task_id: UUID, reason: str) -> None:
         _logger.error("task %s is a dead letter: %s", task_id, reason)
@@ -201,28 +217,5 @@ def _explain(
 
 
 def _dead_letter(task_id: UUID, token: int, reason: str) -> RefusedClaim:
-    return RefusedClaim(
-        Finish(task_id=task_id, token=token, disposition=Disposition.DEAD_LETTER, reason=reason)
-    )
-
-
-def _explain_part(
-    connection: Connection, refused: Mapping[UUID, int], unaccepted: Sequence[UUID], recorded: Recorded
-) -> None:
-    standings = reading.standings(connection, {*unaccepted, *refused})
-    over = {i for i, standing in standings.items() if standing.status.terminal}
-    recorded.over |= {i for i in unaccepted if i not in standings or i in over}
-    pending = {i: standing for i, standing in standings.items() if i in refused and i not in over}
-    canceled = {i: refused[i] for i, s in pending.items() if s.cancel_requested and s.fence < refused[i]}
-    over |= statements.record_terminated(connection, canceled, Status.CANCELED, "Canceled on request.")
-    for task_id, token in refused.items():
-        disposition, delay, reason, fence = Disposition.ACK, 0.0, "", None
-        if task_id not in standings:
-            disposition, reason = Disposition.DEAD_LETTER, "no activity is recorded for it"
-        elif task_id not in over and (standings[task_id].fence >= token or task_id in canceled):
-            # The queue's clock went back, or the row changed meanwhile.
-            disposition, fence = Disposition.RETRY, standings[task_id].fence
-        elif task_id not in over:  # another task runs under its lock key, which the queue does not know
-            disposition, delay = Disposition.DEFER, DEFER_SECONDS
-        finish = Finish(task_id=task_id, token=token, disposition=disposition, delay=delay, reason=reason)
-        recorded.refused[task_id] = RefusedClaim(finish, fence)
+    finish = Finish(task_id=task_id, token=token, disposition=Disposition.DEAD_LETTER, reason=reason)
+    return RefusedClaim(finish)

@@ -103,8 +103,7 @@ class HandlerRunner:
 
     def running(self) -> set[UUID]:
         """The tasks whose handlers run; from any thread."""
-        running = list(self._runs)  # at once: the event loop changes it
-        return set(running)
+        return set(self._runs.copy())  # at once: the event loop changes it
 
     def overdue(self) -> list[RunResult]:
         """The runs past their hard time limit, as the failures they are; from any thread."""

@@ -275,8 +275,11 @@ def _named_losses(name: str, given: Any) -> frozenset[Loss]:
 
 
 def _member(kind: type[MemberT], name: str, given: Any) -> MemberT:
-    _require(given in list(kind), name, given, f"one of {', '.join(kind)}")
-    return kind(given)
+    try:
+        return kind(given)
+    except ValueError:
+        _require(False, name, given, f"one of {', '.join(kind)}")
+        raise
 
 
 def _times(given: Any, survives: Iterable[Loss]) -> dict[Loss, float]:

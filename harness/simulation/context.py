@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from sqlalchemy import Engine
 
 from agentexec.queue.protocol import Queue, QueuePolicy
@@ -32,7 +30,7 @@ class SimulationContext:
         self.reached = set[
             str
         ]()  # names of `harness.simulation.reach`, and of other calls that faults struck
-        starts = set[tuple[UUID, int]]()
+        starts = set[tuple[str, int]]()
         self.call_faults = CallFaults(reached=self.reached)
         self.monitor = InvariantMonitor(self.recorder, runtime)
         self.settings = settings_of(

@@ -31,6 +31,7 @@ class CrashCharges:
         """`processes` grows with the run."""
         self._recorder = recorder
         self._processes = processes
+        self._workers: dict[str, str] = {}
         self._pids: dict[str, int] = {}  # of every worker that registered
         self._books: Books | None = None
         self._held: dict[UUID, Holder] = {}
@@ -38,7 +39,9 @@ class CrashCharges:
 
     def check(self, books: Books, now: int) -> Iterator[str]:
         """The charges since the last call that nothing explains, a sentence each. `now` is in nanoseconds."""
-        self._pids |= {worker: int(identity.split("|")[1]) for worker, identity in books.workers.items()}
+        if books.workers != self._workers:
+            self._workers = dict(books.workers)
+            self._pids |= {worker: int(one.split("|")[1]) for worker, one in self._workers.items()}
         if books is self._books and books.crash != self._crashes:
             for task, crashes in books.crash.items():
                 if crashes > self._crashes.get(task, 0) and task in self._held:

@@ -48,9 +48,9 @@ def breaches(books: Books) -> Iterator[str]:
     if set(books.holder) != set(books.lease.scores):
         yield f"I2: {len(books.lease)} tasks are leased, but {len(books.holder)} have a holder"
     for worker, step in books.last.items():
-        leases = dict(books.held_by(worker)) if isinstance(step.reserved, UUID) else {}
+        leases = dict(books.held_by(worker)) if step.reserved is not None else {}
         if step.reserved in leases and len(leases) > 1:
             yield f"I10: {worker} runs a task alone, and has {len(leases)} leases"
-    locked = [books.part[task] for task in books.holder if task in books.part]
+    locked = [books.part[task] for task in set(books.part) & set(books.holder)]
     if len(locked) != len(set(locked)):
         yield "I11: two tasks of one lock key are leased at once"

@@ -84,13 +84,7 @@ class SimulatedProducer:
     def _until_answered(self, task: PlannedTask) -> None:
         runtime, recorder = self._context.runtime, self._context.recorder
         name = LOCKED_TASK_NAME if task.late_lock and task.lock is not None else TASK_NAME
-        context = SimulatedTask(
-            number=task.number,
-            work=task.work,
-            failures=task.failures,
-            progress=task.progress,
-            lock=task.lock,
-        ).model_dump(mode="json")
+        context = {field: getattr(task, field) for field in SimulatedTask.model_fields}
         payload = encode_payload(name, context)
         lock = None if task.late_lock else task.lock
         options: dict[str, object] = {"delay": task.delay or None, "lock": lock}

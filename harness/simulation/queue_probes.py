@@ -24,10 +24,10 @@ Lease = tuple[UUID, int]
 class QueueProbes:
     """Adds the names of what calls reach to `reached`. It changes nothing and draws no random number.
 
-    `starts` are the leases whose starts are recorded; the probes of the store keep them.
+    `starts` are the leases whose starts are recorded, as the probes of the store keep them.
     """
 
-    def __init__(self, reached: set[str], starts: set[Lease], clock: Callable[[], float]) -> None:
+    def __init__(self, reached: set[str], starts: set[tuple[str, int]], clock: Callable[[], float]) -> None:
         """`clock` is that of the server, in seconds."""
         self._reached = reached
         self._starts = starts
@@ -207,7 +207,7 @@ class QueueProbes:
     def _before_cancel(self, books: Books, task_ids: Sequence[UUID]) -> None:
         for task_id in task_ids:
             holder = books.holder.get(task_id)
-            if holder is not None and (task_id, holder.token) not in self._starts:
+            if holder is not None and (task_id.hex, holder.token) not in self._starts:
                 self._reached.add("cancel-between-claim-and-start")
             self._reached.add(f"cancel-of-{_place(books, task_id)}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
@@ -45,7 +44,7 @@ class RedisServer:
         policy: QueuePolicy | None = None,
         *,
         reached: set[str] | None = None,
-        starts: set[tuple[UUID, int]] | None = None,
+        starts: set[tuple[str, int]] | None = None,
     ) -> None:
         """`watch` gets the books after every call, with the name of the call. `policy` is that of all processes.
 
@@ -69,17 +68,18 @@ class RedisServer:
         if self.away_until > self._runtime.scheduler.now:
             self.reached.add(f"{call}-while-redis-is-away")
             raise redis.ConnectionError("simulated: the server is away")
-        before = self.probes.before(call, self.memory.books, arguments)
-        kept = self.calls.before(call, self.memory.books, arguments)
+        books = self.memory.books
+        before = self.probes.before(call, books, arguments)
+        kept = self.calls.before(call, books, arguments)
         try:
             answer = work(*arguments, **options)
         except WorkerGone:
             self.reached.add("step-of-dead-worker")
             raise
-        self.probes.after(call, self.memory.books, before, answer, by, *arguments, **options)
-        self.calls.after(call, self.memory.books, kept, arguments, options)
-        self._watch(self.memory.books, call)
-        self._runtime.scheduler.wake(self.waiters, self.memory.books.wake)
+        self.probes.after(call, books, before, answer, by, *arguments, **options)
+        self.calls.after(call, books, kept, arguments, options)
+        self._watch(books, call)
+        self._runtime.scheduler.wake(self.waiters, books.wake)
         return answer
 
     def go_away(self, seconds: float) -> None:
@@ -93,7 +93,7 @@ class RedisServer:
 
     def save(self, number: int) -> None:
         """Save the contents of a replica, to which the failover of this number falls back."""
-        self._saved[number] = copy.deepcopy(self.memory.books)
+        self._saved[number] = self.memory.books.copied()
 
     def fall_back(self, number: int) -> None:
         """Restore the contents that were saved for this failover: later acknowledged writes are lost."""

@@ -70,7 +70,8 @@ class VirtualRuntime:
         host, pid, _ = identity.split("|")
         if host != f"host-{self._here().host}":
             return False
-        return not any(process.alive for process in self.processes if str(process.pid) == pid)
+        number = int(pid)
+        return not any(process.pid == number and process.alive for process in self.processes)
 
     def end_process(self, code: int) -> NoReturn:
         raise self.scheduler.end_current(code)

@@ -8,6 +8,7 @@ orders have no influence.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from heapq import heappop, heappush
 from random import Random
 
@@ -17,6 +18,7 @@ from harness.history.figures import NANOSECONDS
 
 # The virtual time until which a frozen process stalls, in nanoseconds.
 FOREVER = 10**15
+NO_THREAD = "only a thread of a process may wait"
 
 
 class Process:
@@ -93,8 +95,8 @@ class Scheduler:
         """Run `work` at a virtual time unless its process is dead; a stalled process runs it after the stall."""
         self._count += 1
         tie = (self._rng if process is None else process.rng).random()
-        entry: _Entry = (max(when, self.now), tie, self._count, process, work)
-        heappush(self._heap, entry)
+        now = self.now
+        heappush(self._heap, (when if when > now else now, tie, self._count, process, work))
 
     def soon(self, process: Process | None, work: Callable[[], object]) -> None:
         """Run `work` at the present virtual time, in random order with other events of this time."""
@@ -136,12 +138,12 @@ class Scheduler:
 
     def pause(self, seconds: float) -> None:
         """Let the calling thread sleep."""
-        process, heap = self._require_process(), self._heap
+        process, heap = self.process, self._heap
+        assert process is not None, NO_THREAD
         when, tie = self.now + round(seconds * NANOSECONDS), process.rng.random()
         self._count += 1
         # Where no other event comes first, the thread goes on without two switches: half of all pauses.
-        free = process.alive and process.stalled_until <= when <= self._until
-        if free and (not heap or when < heap[0][0]):
+        if process.stalled_until <= when <= self._until and (not heap or when < heap[0][0]) and process.alive:
             self.now = when
             return
         heappush(heap, (when, tie, self._count, process, getcurrent().switch))
@@ -149,11 +151,12 @@ class Scheduler:
 
     def wait(self, waiters: list[Wakeup], timeout: float | None) -> None:
         """Let the calling thread wait until `wake` resumes it, or `timeout` seconds."""
-        process = self._require_process()
+        process = self.process
+        assert process is not None, NO_THREAD
         wakeup = Wakeup(getcurrent(), process)
         waiters.append(wakeup)
         if timeout is not None:
-            self.at(self.seconds(timeout), process, lambda: self._fire(wakeup))
+            self.at(self.seconds(timeout), process, partial(self._fire, wakeup))
         try:
             self._switch(process)
         finally:
@@ -162,8 +165,10 @@ class Scheduler:
 
     def wake(self, waiters: list[Wakeup], count: int = 1) -> None:
         """Resume up to `count` waiting threads, the longest waiting first."""
+        if not waiters or not count:  # most calls
+            return
         for wakeup in waiters[:count]:
-            self.soon(wakeup.process, lambda wakeup=wakeup: self._fire(wakeup))  # type: ignore[misc]  # bound now
+            self.soon(wakeup.process, partial(self._fire, wakeup))
         del waiters[:count]
 
     def kill(self, process: Process, code: int) -> None:
@@ -177,7 +182,8 @@ class Scheduler:
 
     def end_current(self, code: int) -> GreenletExit:
         """End the process whose thread runs; returns the exception that the thread must raise."""
-        self.kill(self._require_process(), code)
+        assert self.process is not None, NO_THREAD
+        self.kill(self.process, code)
         return GreenletExit()
 
     def stall(self, process: Process, seconds: float) -> None:
@@ -194,10 +200,6 @@ class Scheduler:
         for process in processes:
             process.alive = False
             self._unwind(process)
-
-    def _require_process(self) -> Process:
-        assert self.process is not None, "only a thread of a process may wait"
-        return self.process
 
     def _live(self, process: Process, work: Callable[[], object]) -> None:
         try:

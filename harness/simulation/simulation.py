@@ -34,7 +34,7 @@ from harness.checkers.base import Checker, CheckResult, Verdict, check_all
 from harness.history import RUNNER, History, OperationType
 from harness.history.figures import NANOSECONDS
 from harness.history.names import PROMISES
-from harness.simulation.call_faults import CallPoint
+from harness.simulation.call_faults import CallPoint, Side
 from harness.simulation.context import SimulationContext
 from harness.simulation.evidence import collect_evidence, pending
 from harness.simulation.nemesis import SimulatedNemesis
@@ -76,7 +76,7 @@ class SimulationResult:
 
     `results` has the result of every checker by name, the most specific first. `seconds` are virtual. `trace` has
     readable lines (time, process, text) and is empty unless it was requested. `reached` are names of
-    `harness.simulation.reach`. `points` are the sides of all calls until every task was finished.
+    `harness.simulation.reach`.
     """
 
     plan: Plan
@@ -85,8 +85,13 @@ class SimulationResult:
     injected: int
     seconds: float
     reached: frozenset[str] = frozenset()
-    points: Sequence[CallPoint] = field(default=(), repr=False)
+    sides: Sequence[Side] = field(default=(), repr=False)
     trace: tuple[tuple[int, str, str], ...] = field(default=(), repr=False)
+
+    @property
+    def points(self) -> Sequence[CallPoint]:
+        """The sides of all calls until every task was finished."""
+        return tuple(CallPoint(*side) for side in self.sides)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -185,7 +190,7 @@ class _Simulation:
             system.start_pool()
         nemesis.schedule()
         finished = self._drain(system, nemesis)
-        points = tuple(context.call_faults.points)
+        sides = tuple(context.call_faults.sides)
         seconds = context.runtime.monotonic()
         late = _late(context, nemesis, seconds, finished=finished)
         for pool in system.living_pools():
@@ -202,7 +207,7 @@ class _Simulation:
             injected=nemesis.injected,
             seconds=seconds,
             reached=frozenset(SOMETIMES.keys() & (context.reached | reached_in_history(history))),
-            points=points,
+            sides=sides,
             trace=tuple(context.recorder.trace or ()),
         )
 

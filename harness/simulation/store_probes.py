@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
-from uuid import UUID
+
+from pydantic_core import from_json
 
 from agentexec.store.dialects import ACTIVITY_TABLE
 from agentexec.store.status import TERMINAL
@@ -26,9 +26,12 @@ _STANDING = f"SELECT status, fence, cancel_requested_at FROM {ACTIVITY_TABLE} WH
 
 
 class StoreProbes:
-    """Adds the names of what statements reach to `reached`, and the leases of recorded starts to `starts`."""
+    """Adds the names of what statements reach to `reached`, and the leases of recorded starts to `starts`.
 
-    def __init__(self, reached: set[str], starts: set[tuple[UUID, int]]) -> None:
+    A lease is the id as the store has it, 32 hexadecimal digits, and the token.
+    """
+
+    def __init__(self, reached: set[str], starts: set[tuple[str, int]]) -> None:
         self._reached = reached
         self._starts = starts
         self.committing: list[str] = []  # the changes of the transaction that is open
@@ -50,7 +53,7 @@ class StoreProbes:
         if change == "cancel":
             self._reached.update(f"cancel-of-{row.status}-row" for row in rows)
         elif change in self._probes:
-            self._probes[change](driver, json.loads(parameters["batch"]), {row.id for row in rows})
+            self._probes[change](driver, from_json(parameters["batch"]), {row.id for row in rows})
 
     def _enqueue(self, _driver: sqlite3.Connection, batch: Sequence[Any], changed: set[str]) -> None:
         if len(changed) < len(batch):
@@ -58,7 +61,7 @@ class StoreProbes:
 
     def _start(self, driver: sqlite3.Connection, batch: Sequence[Any], changed: set[str]) -> None:
         for start in batch:
-            lease = UUID(start["id"]), start["token"]
+            lease = start["id"], start["token"]
             if start["id"] in changed:
                 if lease in self._starts:
                     self._reached.add("start-repeated")

@@ -74,7 +74,7 @@ UNDONE: Mapping[str, Undone] = MappingProxyType(
         ),
         "locked-out-for-ever": Undone(
             Edit(
-                where="agentexec.worker.recording:_explain_part",
+                where="agentexec.worker.recording:_explain",
                 old="disposition, delay = Disposition.DEFER",
                 new="disposition, delay = Disposition.RETRY",
             ),

@@ -8,8 +8,8 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import defaultdict, deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 from agentexec.queue.keys import PRIORITY_LEVELS
@@ -41,6 +41,12 @@ class Ordered:
         if score is not None:
             del self._line[bisect_left(self._line, (score, task_id))]
 
+    def copied(self) -> Ordered:
+        """The same ids and scores, to be changed apart."""
+        other = Ordered()
+        other.scores, other._line = self.scores.copy(), self._line.copy()
+        return other
+
     def until(self, score: int, limit: int) -> list[UUID]:
         """The first ids, at most `limit`, whose score is not above `score`."""
         return [task_id for number, task_id in self._line[:limit] if number <= score]
@@ -60,24 +66,21 @@ class Ordered:
         return len(self._line)
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """Priority level and payload of a task."""
 
     level: int
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(NamedTuple):
     """The holder of a lease."""
 
     token: int
     worker: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """The last step of a worker, for its replay: claims (id, token), accepted finishes, expired leases.
 
     `reserved` is the task that the worker runs alone, or "quiet" for one that becomes empty to run one.
@@ -126,6 +129,10 @@ class Books:
     rebuilding: str | None = None
     store: str | None = None
     settings: dict[str, str] = field(default_factory=dict)
+
+    def copied(self) -> Books:
+        """The same contents, to be changed apart."""
+        return Books(**{one.name: _copied(getattr(self, one.name)) for one in fields(self)})
 
     def max_crashes(self, own: int) -> int:
         """The limit that the pools agreed on, else `own`, the caller's limit."""
@@ -277,3 +284,18 @@ class Books:
             self.wake_up(1)
         if not waiting:
             self.parked.pop(partition, None)
+
+
+def _copied(value: Any) -> Any:
+    """A field of other books; what nothing changes is shared: ids, jobs, holders, steps."""
+    match value:
+        case Ordered():
+            return value.copied()
+        case defaultdict():  # of the parked tasks
+            return defaultdict(deque, {key: waiting.copy() for key, waiting in value.items()})
+        case dict() | set():
+            return value.copy()
+        case (deque(), *_):  # the ready tasks by level
+            return tuple(waiting.copy() for waiting in value)
+        case _:
+            return value

@@ -54,7 +54,8 @@ class MemoryQueue:
         self._books = Books()
         self._server = 0  # changes with each failover
         self._results: dict[UUID, tuple[str, int]] = {}
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
 
     @property
     def books(self) -> Books:
@@ -62,7 +63,7 @@ class MemoryQueue:
         return self._books
 
     def enqueue(self, tasks: Sequence[Dispatch], *, from_reconciler: bool = False) -> list[Admission]:
-        with self._changed:
+        with self._lock:
             books = self._books
             takes_locks = from_reconciler or books.epoch is not None
             depth, full, pushed = len(books.job) - len(books.dlq), False, 0
@@ -82,7 +83,7 @@ class MemoryQueue:
             return answers
 
     def step(self, request: StepRequest) -> StepResult:
-        with self._changed:
+        with self._lock:
             books, now_us, worker = self._books, self._microseconds(), request.worker
             until = now_us // 1000 + self.policy.result_ttl_seconds * 1000
             self._results |= {f.task_id: (f.result, until) for f in request.finishes if f.result is not None}
@@ -95,13 +96,13 @@ class MemoryQueue:
             return reply(books, request, step, now_us // 1000)
 
     def result(self, task_id: UUID) -> str | None:
-        with self._changed:
+        with self._lock:
             text, until = self._results.get(task_id, (None, 0))
             return text if self._now() < until else None
 
     def lock(self, claims: Mapping[UUID, tuple[int, str]]) -> tuple[set[UUID], set[UUID]]:
         parked, lost = set(), set()
-        with self._changed:
+        with self._lock:
             books = self._books
             for task_id, (token, lock_key) in claims.items():
                 if not books.holds(task_id, token):
@@ -123,7 +124,7 @@ class MemoryQueue:
         return parked, lost
 
     def renew(self, worker: str, leases: Tokens) -> tuple[set[UUID], set[UUID]]:
-        with self._changed:
+        with self._lock:
             books, deadline = self._books, self._now() + milliseconds(self.policy.lease_seconds)
             alive = worker not in books.gone
             kept = [i for i, token in leases.items() if alive and books.holds(i, token)]
@@ -144,7 +145,7 @@ class MemoryQueue:
         dead: dict[UUID, int] = {}
         if leases is not None and not leases and not declare_gone:
             return Revocations(requeued, dead)
-        with self._changed:
+        with self._lock:
             books, now = self._books, self._now()
             limit = books.max_crashes(self.policy.max_crashes)
             wanted = leases.items() if leases else sorted(books.held_by(worker), key=itemgetter(1))
@@ -163,11 +164,11 @@ class MemoryQueue:
         return Revocations(requeued, dead)
 
     def leases_of(self, worker: str) -> dict[UUID, int]:
-        with self._changed:
+        with self._lock:
             return dict(self._books.held_by(worker))
 
     def request_cancel(self, task_ids: Sequence[UUID]) -> list[bool]:
-        with self._changed:
+        with self._lock:
             answers = [task_id in self._books.holder for task_id in task_ids]
             for task_id, held in zip(task_ids, answers, strict=True):
                 if held:
@@ -182,13 +183,13 @@ class MemoryQueue:
             return False
         if not self._books.wake:
             self._idle(timeout)
-        with self._changed:
+        with self._lock:
             woken = self._books.wake > 0
             self._books.wake -= woken
             return woken
 
     def depth(self) -> QueueDepth:
-        with self._changed:
+        with self._lock:
             books = self._books
             return QueueDepth(
                 ready=books.ready_left() + len(books.alone),
@@ -200,19 +201,19 @@ class MemoryQueue:
             )
 
     def known(self, task_ids: Sequence[UUID]) -> list[bool]:
-        with self._changed:
+        with self._lock:
             return [task_id in self._books.job for task_id in task_ids]
 
     def leases(self, task_ids: Sequence[UUID]) -> dict[UUID, int]:
-        with self._changed:
+        with self._lock:
             return {i: self._books.holder[i].token for i in task_ids if i in self._books.holder}
 
     def dead_reasons(self, task_ids: Sequence[UUID]) -> dict[UUID, str]:
-        with self._changed:
+        with self._lock:
             return {i: self._books.reason[i] for i in task_ids if i in self._books.reason}
 
     def begin_rebuild(self, proposal: str) -> str | None:
-        with self._changed:
+        with self._lock:
             books = self._books
             if books.server != self._server:
                 books.server, books.epoch, books.rebuilding = self._server, None, None
@@ -222,19 +223,19 @@ class MemoryQueue:
             return books.rebuilding
 
     def end_rebuild(self, name: str) -> bool:
-        with self._changed:
+        with self._lock:
             if self._books.rebuilding == name:
                 self._books.epoch, self._books.rebuilding = name, None
             return self._books.epoch is not None
 
     def agree(self, values: Mapping[str, str]) -> dict[str, str]:
-        with self._changed:
+        with self._lock:
             before = self._books.settings
             self._books.settings = {**before, **values}
             return {name: before[name] for name in values if before.get(name, values[name]) != values[name]}
 
     def announce(self, fingerprints: Mapping[str, str]) -> None:
-        with self._changed:
+        with self._lock:
             books, now, entries = self._books, self._now(), fingerprints.items()
             if entries - books.names.keys():
                 books.names_changed = str(self._microseconds())
@@ -243,7 +244,7 @@ class MemoryQueue:
                 books.names = {entry: at for entry, at in known.items() if at >= now - KEEP_NAMES_MS}
 
     def announced(self) -> dict[str, set[str]]:
-        with self._changed:
+        with self._lock:
             known: dict[str, set[str]] = {}
             for name, fingerprint in self._books.names:
                 known.setdefault(name, set()).add(fingerprint)
@@ -253,7 +254,7 @@ class MemoryQueue:
         self, claims: Mapping[UUID, tuple[int, str, str]], *, limit: float, delay: float
     ) -> tuple[set[UUID], set[UUID]]:
         unknown, lost = set(), set()
-        with self._changed:
+        with self._lock:
             for task_id, (token, name, fingerprint) in claims.items():
                 if not self._books.holds(task_id, token):
                     lost.add(task_id)
@@ -269,7 +270,7 @@ class MemoryQueue:
         return unknown, lost
 
     def register(self, worker: str, identity: str) -> None:
-        with self._changed:
+        with self._lock:
             books, now = self._books, self._now()
             if worker in books.gone:
                 return
@@ -280,11 +281,11 @@ class MemoryQueue:
             books.trim_gone(now)
 
     def registered(self) -> dict[str, str]:
-        with self._changed:
+        with self._lock:
             return dict(self._books.workers)
 
     def adopt(self, store: str, *, force: bool = False) -> str | None:
-        with self._changed:
+        with self._lock:
             books = self._books
             in_use = len(books.job) > len(books.dlq) or books.living_workers(self._now()) > 0
             if in_use and books.store not in (None, store) and not force:
@@ -294,12 +295,12 @@ class MemoryQueue:
 
     def drop(self) -> None:
         """Lose everything but the results, as a server does when a queue's keys are deleted."""
-        with self._changed:
+        with self._lock:
             self._books = Books()
 
     def restore(self, books: Books) -> None:
         """Replace the contents by those of another moment, on another server, as a failover does."""
-        with self._changed:
+        with self._lock:
             self._books = books
             self._server += 1
 
@@ -314,7 +315,7 @@ class MemoryQueue:
         self._changed.notify_all()
 
     def _block(self, timeout: float) -> None:
-        with self._changed:
+        with self._lock:
             self._changed.wait_for(lambda: self._books.wake, timeout)
 
     def _take(self, task: Dispatch) -> bool:

@@ -162,7 +162,7 @@ STALE_CLAIM_ACKNOWLEDGED = Defect(
     test="tests/conformance/test_recording.py::test_an_event_between_two_statements_leaves_an_answer_for_every_claim",
     edits=(
         Edit(
-            where="agentexec.worker.recording:_explain_part",
+            where="agentexec.worker.recording:_explain",
             old="disposition, fence = Disposition.RETRY, standings[task_id].fence",
             new="disposition, fence = Disposition.ACK, standings[task_id].fence",
         ),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Mapping
-from copy import deepcopy
+from dataclasses import fields
 from types import MappingProxyType
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from agentexec.errors import WorkerGone
 from agentexec.identifiers import new_id
 from agentexec.queue.protocol import Dispatch, Disposition, Finish, QueuePolicy, StepRequest, StepResult
-from harness.simulation.queue.books import KEEP_GONE_MS
+from harness.simulation.queue.books import KEEP_GONE_MS, Books, Ordered
 from harness.simulation.queue.memory_queue import MemoryQueue
 
 HOUR = 3600
@@ -81,10 +83,36 @@ def test_a_worker_that_is_gone_is_remembered_for_a_day() -> None:
 def test_a_queue_that_is_restored_knows_what_it_knew_then_and_nothing_else() -> None:
     queue, before, after = MemoryQueue(), new_id(), new_id()
     queue.enqueue([Dispatch(task_id=before, payload=b"", level=1)])
-    books = deepcopy(queue.books)
+    books = queue.books.copied()
     queue.enqueue([Dispatch(task_id=after, payload=b"", level=1)])
     queue.restore(books)
     assert queue.known([before, after]) == [True, False]
+
+
+def mutable(value: Any) -> list[Any]:
+    """What can change in a field of the books."""
+    match value:
+        case Ordered():
+            return [value, *vars(value).values()]
+        case dict():
+            return [value, *(inner for one in value.values() for inner in mutable(one))]
+        case tuple():
+            return [inner for one in value for inner in mutable(one)]
+    return [value] if isinstance(value, set | deque) else []
+
+
+def test_copied_books_have_the_same_contents_and_share_nothing_that_changes() -> None:
+    books, task = Books(epoch="e"), new_id()
+    books.ready[0].append(task)
+    books.parked["key"].append(task)
+    books.sched.add(task, 7)
+    copied = books.copied()
+    assert copied.parked["another"] == deque()
+    for name in (one.name for one in fields(Books)):
+        own, other = mutable(getattr(books, name)), mutable(getattr(copied, name))
+        assert {id(one) for one in own}.isdisjoint(map(id, other)), name
+    assert (copied.epoch, copied.ready, copied.sched.items()) == ("e", books.ready, [(7, task)])
+    assert copied.parked["key"] == deque([task])
 
 
 def test_a_worker_idles_only_without_a_wake_token() -> None:
