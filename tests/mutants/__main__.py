@@ -36,7 +36,7 @@ from tests.mutants.scores import (
     survivors,
     table,
 )
-from tests.mutants.sources import mutants
+from tests.mutants.sources import equivalent, mutants
 from tests.planted.edits import Edit, applied
 
 ROOT = Path(__file__).parents[2]
@@ -65,6 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = [m for m in mutants() if not options.patterns or any(p in m.name for p in options.patterns)]
     if options.sample is not None:
         chosen = random.Random(options.seed).sample(chosen, min(options.sample, len(chosen)))
+    read = equivalent()
+    print(f"{len(chosen)} mutants, {sum(m.name in read for m in chosen)} of them equivalent", flush=True)
+    chosen = [mutant for mutant in chosen if mutant.name not in read]
     means = options.means or [*MEANS]
     if options.minutes:
         run(chosen, means, options.state, options.at_once, ends)
@@ -85,9 +88,7 @@ def run(chosen: Sequence[Mutant], means: Sequence[str], state: Path, at_once: in
     entered = [(m, one) for m in chosen for one in means if able(one, m, reaches[one])]
     open_ones = [(m, one) for m, one in entered if (m.name, one) not in judged]
     outside = len(chosen) - len({m.name for m, _ in entered})
-    print(
-        f"{len(chosen)} mutants, {outside} of them in functions that none of these means enters", flush=True
-    )
+    print(f"{outside} of the others are in functions that none of these means enters", flush=True)
 
     def jobs() -> Iterator[Job]:
         for mutant, one in open_ones:

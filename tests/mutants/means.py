@@ -35,10 +35,7 @@ TESTS: Mapping[str, Sequence[str]] = MappingProxyType(
                 "recording",
             )
         ],
-        UNIT: [
-            *(f"tests/unit/agentexec/{folder}" for folder in ("queue", "store", "producer", "worker")),
-            "tests/unit/harness/simulation/test_memory_queue.py",
-        ],
+        UNIT: ["tests/unit/agentexec", "tests/unit/harness/simulation/test_memory_queue.py"],
     }
 )
 OPTIONS = ["-q", "-n0", "-p", "no:cacheprovider", "--timeout=60", "-m", "not integration and not containers"]

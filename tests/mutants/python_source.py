@@ -27,7 +27,7 @@ OPERATORS: Mapping[type[ast.AST], tuple[str, str]] = MappingProxyType(
         ast.Is: ("is", "is not"),
         ast.IsNot: ("is not", "is"),
         ast.In: ("in", "not in"),
-        ast.NotIn: ("not in", "in"),
+        ast.NotIn: ("not in", "in"),  # codespell:ignore notin
         ast.And: ("and", "or"),
         ast.Or: ("or", "and"),
         ast.Add: ("+", "-"),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 import pkgutil
+import tomllib
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.resources import files
+from pathlib import Path
 
 from agentexec.queue.redis_queue import SCRIPTS
 from agentexec.store.changes import ActivityChange
@@ -14,6 +16,7 @@ from tests.mutants.mutate import Mutant, mutants_of_lua, mutants_of_sql
 from tests.mutants.python_source import mutants_of_module
 
 STORE = ("agentexec.store.statements", "agentexec.store.dead_letters")
+EQUIVALENT = Path(__file__).with_name("equivalent.toml")
 PACKAGES = (
     "agentexec.queue",
     "agentexec.store",
@@ -36,3 +39,9 @@ def mutants() -> Iterator[Mutant]:
     for package in PACKAGES:
         for info in pkgutil.iter_modules(import_module(package).__path__, f"{package}."):
             yield from mutants_of_module(info.name, inspect.getsource(import_module(info.name)))
+
+
+def equivalent() -> dict[str, str]:
+    """The mutants that were read and found equivalent, with the reason of each."""
+    read = tomllib.loads(EQUIVALENT.read_text("utf-8"))
+    return {one["mutant"]: one["because"] for one in read.get("equivalent", ())}

@@ -26,7 +26,7 @@ from tests.mutants.mutate import Mutant, mutants_of_lua, mutants_of_sql
 from tests.mutants.python_source import mutants_of_module
 from tests.mutants.reach import Reach, able, units_of
 from tests.mutants.scores import Outcome, known, survivors, table
-from tests.mutants.sources import mutants
+from tests.mutants.sources import equivalent, mutants
 from tests.planted.edits import Edit, applied
 
 SCRIPT = """-- not a < b
@@ -131,6 +131,10 @@ def test_every_mutant_has_a_name_of_its_own_and_changes_its_text() -> None:
     assert f"{statements.__name__}:STARTED" in {mutant.where for mutant in found}
     parts = {"Lua", "SQL", "memory queue", "queue", "store", "producer", "worker"}
     assert {mutant.part for mutant in found} == parts
+
+
+def test_what_is_called_equivalent_is_a_mutant() -> None:
+    assert set(equivalent()) - {mutant.name for mutant in everything()} == set()
 
 
 def test_a_mutant_is_in_force_in_its_block_and_not_after_it() -> None:
