@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
+from agentexec.queue.protocol import StepResult
 from harness.simulation.queue.books import Books
 from harness.simulation.queue_order import WATCHED, QueueOrder
 
@@ -21,6 +23,7 @@ class CallPromises:
         self._books: Books | None = None
         self._gone: set[str] = set()
         self._order = QueueOrder(max_depth)
+        self._lost: set[UUID] = set()
 
     def before(self, call: str, books: Books, arguments: Sequence[Any]) -> object:
         """What the call must leave as it is, for `after`; None if it may change something."""
@@ -28,13 +31,25 @@ class CallPromises:
             self._books, self._gone, self._order = books, set(), QueueOrder(self._max_depth)
         if call in WATCHED:
             self._order.before(books)
+        if call == "step":
+            self._lost = {f.task_id for f in arguments[0].finishes if not books.holds(f.task_id, f.token)}
         last = books.last.get(arguments[0].worker) if call == "step" else None
         return _contents(books) if last is not None and last.nonce == arguments[0].nonce else None
 
     def after(
-        self, call: str, books: Books, before: object, arguments: Sequence[Any], options: Mapping[str, Any]
+        self,
+        call: str,
+        books: Books,
+        before: object,
+        arguments: Sequence[Any],
+        options: Mapping[str, Any],
+        *,
+        answer: object = None,
     ) -> None:
         """Judge a call that was carried out."""
+        stale = {finish.task_id for finish in answer.stale} if isinstance(answer, StepResult) else None
+        if before is None and stale not in (None, self._lost):
+            self._found(f"I4: the answer to {arguments[0].worker} names the wrong finishes as stale")
         if before is not None and before != _contents(books):
             self._found(f"I7: a step of {arguments[0].worker} that was sent again changed the queue")
         if before is None and call in WATCHED:

@@ -80,7 +80,7 @@ class RedisServer:
             self.reached.add("step-of-dead-worker")
             raise
         self.probes.after(call, self.memory.books, before, answer, by, *arguments, **options)
-        self.calls.after(call, self.memory.books, kept, arguments, options)
+        self.calls.after(call, self.memory.books, kept, arguments, options, answer=answer)
         self.promptness.note(self.memory.books, self._runtime.scheduler.now)
         if isinstance(answer, StepResult) and by is not None:
             self.promptness.claimed(answer, by, self._runtime.scheduler.now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agentexec.identifiers import new_id
-from agentexec.queue.protocol import Dispatch, QueuePolicy, Revocations, StepRequest
+from agentexec.queue.protocol import Dispatch, Disposition, Finish, QueuePolicy, Revocations, StepRequest
 from harness.simulation.call_promises import CallPromises
 from harness.simulation.queue import step
 from harness.simulation.queue.books import Books, Step
@@ -154,3 +154,19 @@ def test_a_queue_that_is_not_rebuilt_applies_no_lock_key() -> None:
         True,
         ["order: the queue takes a task with a lock key before it is rebuilt"],
     ]
+
+
+@pytest.mark.parametrize(("told", "found"), [("not accepted", 0), ("accepted", 1)])
+def test_an_answer_names_the_finishes_that_came_too_late(told: str, found: int) -> None:
+    promises, queue = CallPromises(), filled(high=2, low=0)
+    claims = queue.step(StepRequest(worker="w", nonce="n", want=2)).claims
+    ends = [
+        Finish(task_id=c.task_id, token=c.token + i, disposition=Disposition.ACK)
+        for i, c in enumerate(claims)
+    ]
+    request = StepRequest(worker="w", nonce="m", finishes=ends)
+    before = promises.before("step", queue.books, [request])
+    with applied([Edit(where=f"{step.__name__}:reply", old="if not accepted", new=f"if {told}")]):
+        answer = queue.step(request)
+    promises.after("step", queue.books, before, [request], {}, answer=answer)
+    assert len(promises.findings) == found
