@@ -54,6 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("patterns", nargs="*", metavar="PATTERN")
     parser.add_argument("--sample", type=int, metavar="N", help="judge so many of them")
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="of the sample")
+    parser.add_argument(
+        "--only", type=Path, metavar="FILE", help="mutants that this state of another run has"
+    )
     parser.add_argument("--means", action="append", choices=[*MEANS], help="default: all of them")
     parser.add_argument(
         "--minutes", type=float, default=600, metavar="M", help="when to stop; 0: only the table"
@@ -65,16 +68,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = [m for m in mutants() if not options.patterns or any(p in m.name for p in options.patterns)]
     if options.sample is not None:
         chosen = random.Random(options.seed).sample(chosen, min(options.sample, len(chosen)))
+    if options.only:
+        judged = {name for name, _ in known(options.only)}
+        chosen = [mutant for mutant in chosen if mutant.name in judged]
     read = equivalent()
     print(f"{len(chosen)} mutants, {sum(m.name in read for m in chosen)} of them equivalent", flush=True)
     chosen = [mutant for mutant in chosen if mutant.name not in read]
     means = options.means or [*MEANS]
     if options.minutes:
         run(chosen, means, options.state, options.at_once, ends)
-    judged = known(options.state)
-    outcomes = [
-        judged[mutant.name, one] for one in means for mutant in chosen if (mutant.name, one) in judged
-    ]
+    by_mutant = known(options.state)
+    outcomes = [by_mutant[m.name, one] for one in means for m in chosen if (m.name, one) in by_mutant]
     print("", *table(outcomes), sep="\n")
     for one in [*means, ALL]:
         print("", f"Not noticed by {one}:", *survivors(outcomes, one), sep="\n")
