@@ -24,6 +24,7 @@ class CallPromises:
         self._gone: set[str] = set()
         self._order = QueueOrder(max_depth)
         self._lost: set[UUID] = set()
+        self._names: str | None = None
 
     def before(self, call: str, books: Books, arguments: Sequence[Any]) -> object:
         """What the call must leave as it is, for `after`; None if it may change something."""
@@ -33,6 +34,8 @@ class CallPromises:
             self._order.before(books)
         if call == "step":
             self._lost = {f.task_id for f in arguments[0].finishes if not books.holds(f.task_id, f.token)}
+        if call == "announce":
+            self._names = books.names_changed if arguments[0].items() <= books.names.keys() else None
         last = books.last.get(arguments[0].worker) if call == "step" else None
         return _contents(books) if last is not None and last.nonce == arguments[0].nonce else None
 
@@ -55,6 +58,8 @@ class CallPromises:
         if before is None and call in WATCHED:
             for finding in self._order.after(call, books, arguments, options):
                 self._found(f"order: {finding}")
+        if call == "announce" and self._names not in (None, books.names_changed):
+            self._found("I7: names that were announced again make every worker read them again")
         if call == "release" and options.get("declare_gone"):
             self._gone.add(arguments[0])
         if call == "step" and arguments[0].worker in self._gone:

@@ -170,3 +170,17 @@ def test_an_answer_names_the_finishes_that_came_too_late(told: str, found: int) 
         answer = queue.step(request)
     promises.after("step", queue.books, before, [request], {}, answer=answer)
     assert len(promises.findings) == found
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "found"), [("entries - ", "entries - ", 0), ("entries - ", "entries and ", 1)]
+)
+def test_names_that_are_announced_again_change_nothing(old: str, new: str, found: int) -> None:
+    now = iter(range(1000, 2000))
+    promises, queue = CallPromises(), MemoryQueue(clock=lambda: next(now))
+    with applied([Edit(where=f"{MEMORY}.announce", old=old, new=new)]):
+        for names in ({"a": "1"}, {"a": "2", "b": "1"}, {"b": "1"}):
+            before = promises.before("announce", queue.books, [names])
+            queue.announce(names)
+            promises.after("announce", queue.books, before, [names], {})
+    assert len(promises.findings) == found
