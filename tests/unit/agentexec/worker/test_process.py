@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from typing import SupportsIndex
 from unittest.mock import Mock
 
 import psutil
@@ -64,8 +65,8 @@ class Sleeps(SystemRuntime):
 
     seconds = 0.0
 
-    def sleep(self, seconds: float) -> None:
-        self.seconds = seconds
+    def sleep(self, seconds: float | SupportsIndex, /) -> None:
+        self.seconds = float(seconds)
         raise InterruptedError
 
 
