@@ -337,9 +337,12 @@ def nightly(session: nox.Session) -> None:
 
 @nox.session
 def mutation(session: nox.Session) -> None:
-    """Mutants of the queue and the checkers against their fast tests; `-- ARGS` are patterns, --minutes N ..."""
+    """The mutants of the protocol by means, then those of the checkers; `-- protocol ARGS` or `-- checkers ARGS`."""
     prepare(session, extras=["embedded", "load"], groups=["test", "mutation"])
-    session.run("python", "-m", "tests.mutation", *session.posargs)
+    modules = {"protocol": "tests.mutants", "checkers": "tests.mutation"}
+    part, *arguments = session.posargs or [""]
+    for name in [part] if part in modules else modules:
+        session.run("python", "-m", modules[name], *(arguments if part in modules else session.posargs))
 
 
 @nox.session

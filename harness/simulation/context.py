@@ -42,6 +42,7 @@ class SimulationContext:
             QueuePolicy.of(self.settings),
             reached=self.reached,
             starts=starts,
+            slots=self.settings.worker_concurrency,
         )
         self.postgres = PostgresServer(runtime, StoreProbes(self.reached, starts))
         self.handlers = SimulatedHandlers(runtime.scheduler, self.recorder, two_versions=plan.two_versions)

@@ -73,11 +73,16 @@ class CrashCharges:
         process = next((one for one in self._processes if one.pid == pid), None)
         if process is None or not process.alive or process.stalled_until + FOUND_WITHIN > now:
             return True
-        for operation in reversed(self._recorder.operations):
+        faults = [
+            one
+            for one in self._recorder.operations
+            if one.process == NEMESIS and one.value.get("phase") == INJECT
+        ]
+        # A clock that goes back makes each lease last longer by as much, also one that an earlier fault lost.
+        later = sum(-min(one.value["seconds"], 0) for one in faults if one.f == FaultKind.REDIS_CLOCK)
+        for operation in faults:
             value = operation.value
-            if operation.process != NEMESIS or value.get("phase") != INJECT:
-                continue
-            if operation.time + abs(value["seconds"]) * 10**9 + FOUND_WITHIN < now:
+            if operation.time + (abs(value["seconds"]) + later) * 10**9 + FOUND_WITHIN < now:
                 continue
             if operation.f in OF_ALL or (operation.f in OF_ONE and value.get("at") == process.name):
                 return True

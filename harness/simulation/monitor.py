@@ -11,7 +11,17 @@ from harness.simulation.recording import SimulatedRecorder
 from harness.simulation.runtime import VirtualRuntime
 
 CHANGING = frozenset(
-    {"enqueue", "step", "lock", "release", "renew", "request_cancel", "begin_rebuild", "end_rebuild"}
+    {
+        "enqueue",
+        "step",
+        "lock",
+        "hand_back",
+        "release",
+        "renew",
+        "request_cancel",
+        "begin_rebuild",
+        "end_rebuild",
+    }
 )
 KEPT = 5  # findings; a broken invariant stays broken
 

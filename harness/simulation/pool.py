@@ -149,7 +149,7 @@ class SimulatedChild:
         worker = Worker(
             worker_loop,
             renewing=context.queue(process),
-            notify=lambda notice: self._post(Ready(self) if notice == READY else Leaving(self)),
+            notify=self._notified,
         )
         process.at_exit.append(lambda code: context.recorder.trace_line(process, f"ends with code {code}"))
         try:
@@ -157,6 +157,13 @@ class SimulatedChild:
         except redis.RedisError:
             context.runtime.end_process(ExitCode.FAILED)
         finished.add_done_callback(lambda done: scheduler.kill(process, done.result()))
+
+    def _notified(self, notice: bytes) -> None:
+        if notice != READY:  # no setting of a simulation asks for it
+            self._context.monitor.findings.append(
+                f"replaced: {self.process.name} leaves, and nothing asks for it"
+            )
+        self._post(Ready(self) if notice == READY else Leaving(self))
 
     def _received(self) -> Iterator[str]:
         while (command := self._commands.get()) is not None:

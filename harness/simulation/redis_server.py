@@ -23,6 +23,7 @@ from agentexec.queue.protocol import (
 from harness.simulation.call_faults import LostCall, Network
 from harness.simulation.call_promises import CallPromises
 from harness.simulation.describing import describe
+from harness.simulation.promptness import Promptness
 from harness.simulation.queue.books import Books
 from harness.simulation.queue.memory_queue import MemoryQueue
 from harness.simulation.queue_probes import QueueProbes
@@ -45,10 +46,11 @@ class RedisServer:
         *,
         reached: set[str] | None = None,
         starts: set[tuple[str, int]] | None = None,
+        slots: int = 1,
     ) -> None:
         """`watch` gets the books after every call, with the name of the call. `policy` is that of all processes.
 
-        `reached` and `starts` are those of `QueueProbes`.
+        `reached` and `starts` are those of `QueueProbes`, `slots` those of each worker.
         """
         self._runtime = runtime
         self._watch = watch
@@ -58,7 +60,8 @@ class RedisServer:
         self.reached = set[str]() if reached is None else reached
         self.probes = QueueProbes(self.reached, set() if starts is None else starts, self._clock)
         self.memory = MemoryQueue("simulated", policy, clock=self._clock)
-        self.calls = CallPromises()
+        self.calls = CallPromises(self.memory.policy.max_depth)
+        self.promptness = Promptness(slots)
         self._saved: dict[int, Books] = {}
 
     def serve(
@@ -77,7 +80,10 @@ class RedisServer:
             self.reached.add("step-of-dead-worker")
             raise
         self.probes.after(call, books, before, answer, by, *arguments, **options)
-        self.calls.after(call, books, kept, arguments, options)
+        self.calls.after(call, books, kept, arguments, options, answer=answer)
+        self.promptness.note(books, self._runtime.scheduler.now)
+        if isinstance(answer, StepResult) and by is not None:
+            self.promptness.claimed(answer, by, self._runtime.scheduler.now)
         self._watch(books, call)
         self._runtime.scheduler.wake(self.waiters, books.wake)
         return answer

@@ -245,6 +245,9 @@ class _Simulation:
             ),
             "escaped": _result(escaped, "every exception was handled"),
             **check_all(checkers_of(context.plan), history),
+            "promptness": _result(
+                [*context.redis.promptness.late(context.recorder.operations)], "claimed tasks began at once"
+            ),
             "liveness": _result(late, "every task was finished in time"),
         }
 

@@ -322,6 +322,7 @@ def test_a_holder_from_the_future_is_refused_as_well(record: Record) -> None:
     """A token that never started here: a claim whose start was refused or has not been written."""
     task = record.running(T1)
     unchanged(record, task, lambda: record.finish(task, T2, Status.COMPLETE))
+    unchanged(record, task, lambda: record.append(task, T2, 1))
 
 
 @pytest.mark.invariant("I7")

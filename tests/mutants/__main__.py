@@ -1,7 +1,8 @@
 """`python -m tests.mutants [PATTERN ...] [--sample N --seed S] [--means NAME ...]`: judge mutants by each means alone.
 
-A pattern is a part of a mutant's name, such as `lua/step.lua`. Prints a line for each mutant, then a table of scores by
-means, and writes both to `--out` as JSON lines, which `--out` continues the next time.
+A pattern is a part of a mutant's name, such as `lua/step.lua` or `agentexec.worker`. Prints a line for each judgement,
+then a table of scores by means, and the names of the survivors. `--state` keeps what was judged and goes on there the
+next time; what each means reaches is kept beside it.
 
 Exit codes: 0; a survivor is for a person to read.
 """
@@ -9,20 +10,42 @@ Exit codes: 0; a survivor is for a person to read.
 from __future__ import annotations
 
 import argparse
-import json
+import hashlib
+import os
 import random
-import subprocess
+import signal
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tests.mutants.forks import judge
+from tests.mutants.line_trace import LineTrace
+from tests.mutants.means import MEANS
 from tests.mutants.mutate import Mutant
-from tests.mutants.one import MEANS, able
-from tests.mutants.sources import mutants
+from tests.mutants.reach import Reach, able, modules, units_of
+from tests.mutants.scores import (
+    ALL,
+    DETECTED,
+    ENDLESS,
+    SURVIVED,
+    UNREACHED,
+    Outcome,
+    append,
+    known,
+    survivors,
+    table,
+)
+from tests.mutants.sources import equivalent, mutants
+from tests.planted.edits import Edit, applied
 
-SECONDS = 240  # for one means; an endless loop in a script ends by it, and counts as detected
-OUTCOMES = {0: "survived", 1: "detected"}
+ROOT = Path(__file__).parents[2]
+SOURCES = ("agentexec", "harness", "tests")
+PROFILE = "mutation"  # the same examples for each mutant
+MEASURE_SECONDS = 600
+CLEAN = "the implementation without a mutant"
+
+Job = tuple[Mutant, str, Sequence[str]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,63 +54,117 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("patterns", nargs="*", metavar="PATTERN")
     parser.add_argument("--sample", type=int, metavar="N", help="judge so many of them")
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="of the sample")
+    parser.add_argument(
+        "--only", type=Path, metavar="FILE", help="mutants that this state of another run has"
+    )
     parser.add_argument("--means", action="append", choices=[*MEANS], help="default: all of them")
-    parser.add_argument("--out", type=Path, default=Path("mutants/scripts.jsonl"), metavar="FILE")
+    parser.add_argument(
+        "--minutes", type=float, default=600, metavar="M", help="when to stop; 0: only the table"
+    )
+    parser.add_argument("--at-once", type=int, default=2, metavar="N", help="processes (2)")
+    parser.add_argument("--state", type=Path, default=Path("mutants/protocol.jsonl"), metavar="FILE")
     options = parser.parse_args(arguments)
+    ends = time.monotonic() + options.minutes * 60
     chosen = [m for m in mutants() if not options.patterns or any(p in m.name for p in options.patterns)]
     if options.sample is not None:
         chosen = random.Random(options.seed).sample(chosen, min(options.sample, len(chosen)))
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    known = _known(options.out)
-    judged = {}
-    for number, mutant in enumerate(chosen, 1):
-        outcomes = known.get(mutant.name, {})
-        for means in options.means or MEANS:
-            if means not in outcomes and able(means, mutant.where):
-                outcomes[means] = judge(mutant, means)
-        judged[mutant.name] = outcomes
-        with options.out.open("a", encoding="utf-8") as out:
-            out.write(json.dumps({"mutant": mutant.name, "outcomes": outcomes}) + "\n")
-        words = ", ".join(f"{means} {outcome}" for means, outcome in outcomes.items())
-        print(f"{number} of {len(chosen)}: {mutant.name}: {words}", flush=True)
-    print("", *scores(judged.values()), sep="\n")
+    if options.only:
+        judged = {name for name, _ in known(options.only)}
+        chosen = [mutant for mutant in chosen if mutant.name in judged]
+    read = equivalent()
+    print(f"{len(chosen)} mutants, {sum(m.name in read for m in chosen)} of them equivalent", flush=True)
+    chosen = [mutant for mutant in chosen if mutant.name not in read]
+    means = options.means or [*MEANS]
+    if options.minutes:
+        run(chosen, means, options.state, options.at_once, ends)
+    by_mutant = known(options.state)
+    outcomes = [by_mutant[m.name, one] for one in means for m in chosen if (m.name, one) in by_mutant]
+    print("", *table(outcomes), sep="\n")
+    for one in [*means, ALL]:
+        print("", f"Not noticed by {one}:", *survivors(outcomes, one), sep="\n")
     return 0
 
 
-def judge(mutant: Mutant, means: str) -> str:
-    """`detected`, `survived` or `timed out`; a process that ends otherwise, as by a signal, has detected it."""
-    command = [sys.executable, "-m", "tests.mutants.one", means]
-    try:
-        done = subprocess.run(
-            command, input=json.dumps(asdict(mutant)).encode(), capture_output=True, timeout=SECONDS
+def run(chosen: Sequence[Mutant], means: Sequence[str], state: Path, at_once: int, ends: float) -> None:
+    """Judge what was not judged yet, until that time."""
+    reaches = {one: reach(one, state.parent) for one in means}
+    judged = known(state)
+    entered = [(m, one) for m in chosen for one in means if able(one, m, reaches[one])]
+    open_ones = [(m, one) for m, one in entered if (m.name, one) not in judged]
+    outside = len(chosen) - len({m.name for m, _ in entered})
+    print(f"{outside} of the others are in functions that none of these means enters", flush=True)
+
+    def jobs() -> Iterator[Job]:
+        for mutant, one in open_ones:
+            if time.monotonic() >= ends:
+                return
+            units = units_of(mutant, reaches[one])
+            if units:
+                yield mutant, one, units
+            else:
+                append(state, outcome(mutant, one, UNREACHED))
+
+    for number, answer in enumerate(judge(jobs(), detail, at_once), 1):
+        mutant, one, _ = answer.job
+        kind = ENDLESS if answer.endless else DETECTED if answer.detail else SURVIVED
+        found = outcome(mutant, one, kind, answer.detail or "", answer.seconds)
+        append(state, found)
+        print(
+            f"{number} of at most {len(open_ones)}: {mutant.name}: {one}: {kind} {found.detail}", flush=True
         )
-    except subprocess.TimeoutExpired:
-        return "timed out"
-    return OUTCOMES.get(done.returncode, "detected")
 
 
-def scores(judged: Iterable[Mapping[str, str]]) -> list[str]:
-    """The score of each means alone, and of all together, as the lines of a table."""
-    rows = ["| means | judged | detected | score |", "|---|--:|--:|--:|"]
-    all_of_them = [*judged]
-    columns = {means: [o[means] for o in all_of_them if means in o] for means in MEANS}
-    columns["all together"] = [
-        "survived" if set(outcomes.values()) == {"survived"} else "detected" for outcomes in all_of_them
-    ]
-    for means, outcomes in columns.items():
-        if outcomes:
-            detected = sum(outcome != "survived" for outcome in outcomes)
-            rows.append(
-                f"| {means} | {len(outcomes)} | {detected} | {100 * detected / len(outcomes):.0f} % |"
-            )
-    return rows
+def outcome(mutant: Mutant, means: str, kind: str, detail: str = "", seconds: float = 0.0) -> Outcome:
+    """A line of the state."""
+    return Outcome(
+        mutant=mutant.name,
+        part=mutant.part,
+        means=means,
+        outcome=kind,
+        detail=detail,
+        seconds=round(seconds, 2),
+    )
 
 
-def _known(path: Path) -> dict[str, dict[str, str]]:
-    """What an earlier run has judged, by the name of the mutant."""
-    lines = path.read_text("utf-8").splitlines() if path.exists() else []
-    return {row["mutant"]: row["outcomes"] for row in map(json.loads, lines)}
+def detail(job: Job) -> str | None:
+    """What shows a mutant, in a process of its own; raises what `tests.planted.edits.applied` does."""
+    mutant, means, units = job
+    os.environ["HYPOTHESIS_PROFILE"] = PROFILE
+    with applied([Edit(where=mutant.where, old="", new=mutant.text, whole=True)]):
+        try:
+            return MEANS[means](units, None)
+        except BaseException as error:  # a means that breaks down has noticed the mutant
+            return f"{type(error).__name__}: {error}"
+
+
+def reach(means: str, folder: Path) -> Reach:
+    """What a means reaches: measured once for the same sources."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{means.replace(' ', '-')}-{_digest()}.json"
+    if not path.exists():
+        for answer in judge(iter([(means, path)]), _measure, 1, MEASURE_SECONDS):
+            if answer.detail is not None:
+                raise RuntimeError(f"{means} does not hold for {CLEAN}: {answer.detail}")
+    return Reach.load(path)
+
+
+def _measure(job: tuple[str, Path]) -> str | None:
+    means, path = job
+    os.environ["HYPOTHESIS_PROFILE"] = PROFILE
+    trace = LineTrace(modules())
+    wrong = MEANS[means](None, trace)
+    Reach.of(trace).save(path)
+    return wrong
+
+
+def _digest() -> str:
+    """A name for the present sources."""
+    paths = sorted(
+        path for folder in SOURCES for path in (ROOT / folder).rglob("*") if path.suffix in {".py", ".lua"}
+    )
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:12]
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no child is left behind
     sys.exit(main())

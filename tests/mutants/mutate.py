@@ -1,5 +1,7 @@
 """Small changes of Lua and SQL: conditions, comparisons, arithmetic, order, and calls or conditions that are left out.
 
+`tests.mutants.python_source` has those of Python.
+
 Each rule is a pattern and its replacement. Strings and comments of Lua stay as they are, except the names of commands
 whose order matters. No rule makes a text that cannot be read, so a mutant that a means detects is one that ran.
 """
@@ -77,9 +79,10 @@ SQL: Mapping[str, Mapping[str, str]] = MappingProxyType(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mutant:
-    """One change: `before` in a line of a script or statement becomes `after`.
+    """One change: `before` in a script, a statement or a function becomes `after`.
 
-    `where` is as in `tests.planted.edits.Edit`; `line` and `column` count from 1; `text` is the whole changed text.
+    `where` is as in `tests.planted.edits.Edit`; `line` and `column` count from 1 in its text; `text` is the whole
+    changed text.
     """
 
     where: str
@@ -93,45 +96,67 @@ class Mutant:
     @property
     def name(self) -> str:
         """How a report names it."""
-        return f"{self.where}:{self.line}:{self.column} {self.rule}: {self.before.strip()!r} -> {self.after.strip()!r}"
+        change = f"{self.before.strip()!r} -> {self.after.strip()!r}"
+        return f"{self.where}:{self.line}:{self.column} {self.rule}: {change}"
+
+    @property
+    def part(self) -> str:
+        """What of the protocol it changes: `Lua`, `SQL`, or the package of the function."""
+        if self.where.startswith("lua/"):
+            return "Lua"
+        module, _, name = self.where.partition(":")
+        return (
+            "SQL"
+            if name.isupper()
+            else "memory queue"
+            if module.startswith("harness.")
+            else module.split(".")[1]
+        )
 
 
 def mutants_of_lua(where: str, text: str) -> Iterator[Mutant]:
     """Every mutant of a script, in the order of its lines."""
-    for number, line in enumerate(text.splitlines()):
+    for start, line in _lines(text):
         code = COMMENT.sub("", line)
         masked = STRING.sub(lambda found: "'" + "_" * (len(found[0]) - 2) + "'", code)
-        for rule, start, end, new in _places(LUA, masked):
-            yield _mutant(where, text, number, rule, line[start:end], new, start)
+        for rule, first, last, new in places(LUA, masked):
+            yield mutant(where, text, rule, start + first, start + last, new)
         for old, new in ORDER:
-            if (start := code.find(old)) >= 0:
-                yield _mutant(where, text, number, "order", old, new, start)
+            if (first := code.find(old)) >= 0:
+                yield mutant(where, text, "order", start + first, start + first + len(old), new)
 
 
 def mutants_of_sql(where: str, text: str) -> Iterator[Mutant]:
     """Every mutant of a statement, in the order of its lines."""
-    for number, line in enumerate(text.splitlines()):
-        for rule, start, end, new in _places(SQL, line):
-            yield _mutant(where, text, number, rule, line[start:end], new, start)
+    for start, line in _lines(text):
+        for rule, first, last, new in places(SQL, line):
+            yield mutant(where, text, rule, start + first, start + last, new)
 
 
-def _places(rules: Mapping[str, Mapping[str, str]], line: str) -> Iterator[tuple[str, int, int, str]]:
+def places(rules: Mapping[str, Mapping[str, str]], line: str) -> Iterator[tuple[str, int, int, str]]:
+    """Where the rules apply in a line: the rule, from where to where, and the new text."""
     for rule, pairs in rules.items():
         for pattern, new in pairs.items():
             for found in re.finditer(pattern, line):
                 yield rule, found.start(), found.end(), found.expand(new)
 
 
-def _mutant(where: str, text: str, number: int, rule: str, before: str, after: str, start: int) -> Mutant:
-    lines = text.splitlines(keepends=True)
-    line = lines[number]
-    lines[number] = line[:start] + after + line[start + len(before) :]
+def mutant(where: str, text: str, rule: str, start: int, end: int, new: str) -> Mutant:
+    """The change of `text` from `start` to `end`."""
     return Mutant(
         where=where,
-        line=number + 1,
-        column=start + 1,
+        line=text.count("\n", 0, start) + 1,
+        column=start - text.rfind("\n", 0, start),
         rule=rule,
-        before=before,
-        after=after,
-        text="".join(lines),
+        before=text[start:end],
+        after=new,
+        text=text[:start] + new + text[end:],
     )
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """The lines of a text, each with the offset at which it begins."""
+    start = 0
+    for line in text.splitlines(keepends=True):
+        yield start, line.rstrip("\n")
+        start += len(line)

@@ -105,14 +105,24 @@ def _python(place: str, edits: Sequence[Edit]) -> Iterator[None]:
         with _set(module, path, reduce(lambda sql, edit: edit.apply(sql), edits, found)):
             yield
         return
-    function = inspect.unwrap(found)
-    assert isinstance(function, FunctionType), place
+    function = function_at(place)
     before = function.__code__
     function.__code__ = _recompiled(module, function, edits)
     try:
         yield
     finally:
         function.__code__ = before
+
+
+def function_at(place: str) -> FunctionType:
+    """The function of a place that is one, without its decorators."""
+    module, _, path = place.partition(":")
+    found: Any = reduce(getattr, path.split("."), import_module(module))
+    if isinstance(found, property):
+        found = found.fget
+    function = inspect.unwrap(getattr(found, "__func__", getattr(found, "func", found)))
+    assert isinstance(function, FunctionType), place
+    return function
 
 
 def _recompiled(module: ModuleType, function: FunctionType, edits: Sequence[Edit]) -> CodeType:

@@ -89,3 +89,9 @@ def test_a_worker_that_outlives_its_pool_is_a_finding() -> None:
 
 def _checkers(plan: Plan) -> set[str]:
     return {finding.checker for finding in simulate(plan).findings}
+
+
+def test_a_worker_that_is_replaced_although_nothing_asks_for_it_is_a_finding() -> None:
+    edit = Edit(where="agentexec.worker.process:Worker._watch", old="over and not (", new="over or not (")
+    with applied([edit]):
+        assert _checkers(PLAIN) == {"invariants"}

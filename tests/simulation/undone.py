@@ -125,5 +125,23 @@ UNDONE: Mapping[str, Undone] = MappingProxyType(
             "delivery",
             "UNKNOWN",
         ),
+        "handed-back-before-a-clock-jump": Undone(
+            Edit(
+                where="harness.simulation.monitor:InvariantMonitor.check",
+                old="call in CHANGING",
+                new='call in CHANGING - {"hand_back"}',
+            ),
+            "invariants",
+            "after step",
+        ),
+        "clock-back-after-a-failover": Undone(
+            Edit(
+                where="harness.simulation.crash_charges:CrashCharges._explained",
+                old='(abs(value["seconds"]) + later)',
+                new='abs(value["seconds"])',
+            ),
+            "invariants",
+            "after step",
+        ),
     }
 )

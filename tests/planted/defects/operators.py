@@ -116,7 +116,6 @@ BACK_AT_ANY_PRIORITY = Defect(
     part="script release",
     blind={
         ACTIVITY_MACHINE: "it claims whatever is ready, in any order",
-        SIMULATION: "no checker there asks for an order",
         CHAOS: "no chaos run kills workers of tasks of two priorities",
     },
     test="tests/conformance/test_queue.py::test_a_task_that_goes_back_keeps_its_priority",

@@ -1,19 +1,33 @@
-"""Mutants of scripts and statements: which there are, that they are in force, and what a judgement says."""
+"""Mutants of the protocol: which there are, that they are in force, and what a judgement says."""
 
 from __future__ import annotations
 
-import json
+import os
+import signal
 import subprocess
-from collections.abc import Sequence
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import cache
+from pathlib import Path
 
 import pytest
 
+from agentexec.identifiers import new_id
 from agentexec.queue import redis_queue
 from agentexec.store import statements
-from tests.mutants.__main__ import judge, main, scores
+from agentexec.worker.leases import HeldLeases
+from tests.mutants import __main__ as command
+from tests.mutants.forks import JudgeFailed, judge
+from tests.mutants.line_trace import LineTrace
 from tests.mutants.mutate import Mutant, mutants_of_lua, mutants_of_sql
-from tests.mutants.one import MEANS, able, in_force
-from tests.mutants.sources import mutants
+from tests.mutants.python_source import mutants_of_module
+from tests.mutants.reach import Reach, able, units_of
+from tests.mutants.scores import Outcome, known, survivors, table
+from tests.mutants.sources import equivalent, mutants
+from tests.planted.edits import Edit, applied
 
 SCRIPT = """-- not a < b
 local a = redis.call('GET', 'x - 1') or 0
@@ -24,8 +38,41 @@ end
 STATEMENT = "UPDATE a SET n = 1\n  WHERE id = 1 AND a.fence < v.token ORDER BY id LIMIT 3"
 
 
+MODULE = """class Box:
+    @property
+    def full(self) -> bool:
+        \"\"\"Whether it is.\"\"\"
+        _logger.info("looked at %s", 1 + 1)
+        assert self.size >= 0
+        if self.size >= 1 and not self.open:
+            self.seen += 1
+            self.note()
+        try:
+            return sum(x for x in self.sizes if x) == 7
+        except KeyError:
+            return False
+
+
+def strip(text: str, at: int = 0) -> None:
+    raise ValueError("none" + "at all")
+"""
+
+
 def changes(found: Sequence[str]) -> list[str]:
     return [name.partition(" ")[2] for name in found]
+
+
+def in_force(mutant: Mutant) -> AbstractContextManager[None]:
+    return applied([Edit(where=mutant.where, old="", new=mutant.text, whole=True)])
+
+
+@cache
+def everything() -> Sequence[Mutant]:
+    return [*mutants()]
+
+
+def find(part: str) -> Mutant:
+    return next(mutant for mutant in everything() if part in mutant.name)
 
 
 def test_a_script_has_a_mutant_for_each_place_outside_of_comments_and_strings() -> None:
@@ -50,21 +97,59 @@ def test_a_statement_has_mutants_of_its_conditions() -> None:
     assert found[0].text == "UPDATE a SET n = 1\n  WHERE id = 1 ORDER BY id LIMIT 3"
 
 
+def test_a_function_has_mutants_of_what_it_does_and_none_of_its_texts() -> None:
+    found = list(mutants_of_module("m", MODULE))
+    assert changes([mutant.name for mutant in found]) == [
+        "always: 'self.size >= 1 and not self.open' -> 'True'",
+        "never: 'self.size >= 1 and not self.open' -> 'False'",
+        "order: 'self.seen += 1\\n            self.note()' -> 'self.note()\\n            self.seen += 1'",
+        "logic: 'and' -> 'or'",
+        "condition left out: 'self.size >= 1 and not self.open' -> '((self.size >= 1))'",
+        "condition left out: 'self.size >= 1 and not self.open' -> '((not self.open))'",
+        "comparison: '>=' -> '>'",
+        "constant: '1' -> '0'",
+        "logic: 'not self.open' -> '(self.open)'",
+        "arithmetic: '+' -> '-'",
+        "statement left out: 'self.seen += 1' -> 'pass'",
+        "constant: '1' -> '0'",
+        "statement left out: 'self.note()' -> 'pass'",
+        "returned value: 'sum(x for x in self.sizes if x) == 7' -> 'None'",
+        "comparison: '==' -> '!='",
+        "always: 'x' -> 'True'",
+        "never: 'x' -> 'False'",
+        "handler left out: 'return False' -> 'raise'",
+        "constant: 'False' -> 'True'",
+        "statement left out: 'raise ValueError(\"none\" + \"at all\")' -> 'pass'",
+    ]
+    assert {mutant.where for mutant in found} == {"m:Box.full", "m:strip"}
+
+
 def test_every_mutant_has_a_name_of_its_own_and_changes_its_text() -> None:
-    found = list(mutants())
-    assert len({mutant.name for mutant in found}) == len(found) > 600
+    found = everything()
+    assert len({mutant.name for mutant in found}) == len(found) > 4_000
     assert {mutant.where for mutant in found} >= {f"lua/{name}.lua" for name in ("step", "enqueue", "common")}
     assert f"{statements.__name__}:STARTED" in {mutant.where for mutant in found}
+    parts = {"Lua", "SQL", "memory queue", "queue", "store", "producer", "worker"}
+    assert {mutant.part for mutant in found} == parts
+
+
+def test_what_is_called_equivalent_is_a_mutant() -> None:
+    assert set(equivalent()) - {mutant.name for mutant in everything()} == set()
 
 
 def test_a_mutant_is_in_force_in_its_block_and_not_after_it() -> None:
-    lua = next(mutant for mutant in mutants() if mutant.where == "lua/renew.lua")
-    sql = next(mutant for mutant in mutants() if mutant.where.endswith(":PROGRESS"))
+    lua, sql = find("lua/renew.lua"), find(":PROGRESS")
+    python = find("HeldLeases.add:4:13 statement left out")
     before = redis_queue.script_source("renew", flags=True), statements.PROGRESS
-    with in_force(lua), in_force(sql):
+    leases, task = HeldLeases(), new_id()
+    with in_force(lua), in_force(sql), in_force(python):
         assert redis_queue.script_source("renew", flags=True).endswith(lua.text)
         assert sql.text == statements.PROGRESS
+        leases.add(task, 1)
+        assert not leases
     assert (redis_queue.script_source("renew", flags=True), statements.PROGRESS) == before
+    leases.add(task, 1)
+    assert leases.tokens() == {task: 1}
 
 
 @pytest.mark.parametrize(
@@ -73,49 +158,105 @@ def test_a_mutant_is_in_force_in_its_block_and_not_after_it() -> None:
         ("simulation", "lua/step.lua", False),
         ("simulation", "agentexec.store.statements:STARTED", True),
         ("queue machine", "agentexec.store.statements:STARTED", False),
-        ("contract", "lua/step.lua", True),
+        ("contract suite", "lua/step.lua", True),
     ],
 )
 def test_a_means_judges_what_it_runs(means: str, where: str, can: bool) -> None:
-    assert able(means, where) is can
+    assert able(means, find(where), Reach(units=(), masks={})) is can
 
 
-def test_a_judgement_is_the_exit_code_and_an_endless_loop_is_timed_out(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    mutant = next(mutants())
+def traced(function: Callable[[], object]) -> Reach:
+    """The reach of two units, of which one runs a function in a thread of its own."""
+    trace = LineTrace({__file__: __name__})
+    with trace.of("other"):
+        pass
+    with trace.of("one"):
+        thread = threading.Thread(target=function)
+        thread.start()
+        thread.join()
+    return Reach.of(trace)
 
-    def run(command: Sequence[str], *, input: bytes, timeout: float, **_: object) -> object:
-        assert json.loads(input)["where"] == mutant.where
-        if command[-1] == "simulation":
-            raise subprocess.TimeoutExpired(command, timeout)
-        return subprocess.CompletedProcess(command, ["contract", "queue machine"].index(command[-1]))
 
-    monkeypatch.setattr(subprocess, "run", run)
-    outcomes = [judge(mutant, means) for means in ("contract", "queue machine", "simulation")]
-    assert outcomes == ["survived", "detected", "timed out"]
+def branches() -> int:
+    if time.monotonic() < 0:
+        return 1
+    return 2
+
+
+def test_a_mutant_meets_the_units_that_reach_its_lines(tmp_path: Path) -> None:
+    reach = traced(branches)
+    reach.save(tmp_path / "reach.json")
+    reach = Reach.load(tmp_path / "reach.json")
+    found = mutants_of_module(__name__, Path(__file__).read_text("utf-8"))
+    own = [mutant for mutant in found if mutant.where.endswith(":branches")]
+    assert {able("simulation", mutant, reach) for mutant in own} == {True}
+    units = {mutant.name.partition(" ")[2]: units_of(mutant, reach) for mutant in own}
+    assert units["comparison: '<' -> '<='"] == ["one"]
+    assert units["constant: '1' -> '0'"] == []
+    other = next(mutant for mutant in everything() if mutant.part == "worker")
+    assert not able("simulation", other, reach)
+
+
+def test_a_judgement_tells_what_was_found_from_what_never_ends() -> None:
+    def work(job: str) -> str | None:
+        while job == "endless":
+            pass
+        if job == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return job if job == "found" else None
+
+    answers = {one.job: one for one in judge(iter(["found", "survives", "killed", "endless"]), work, 2, 1.0)}
+    assert {job: one.detail for job, one in answers.items() if not one.endless} == {
+        "found": "found",
+        "survives": None,
+        "killed": "ends with -9",
+    }
+    assert answers["endless"].endless
+
+
+def test_what_waits_for_ever_ends_by_wall_time_and_what_cannot_be_judged_says_so() -> None:
+    (answer,) = judge(iter(["waits"]), lambda _: str(threading.Event().wait()), 1, 0.05)
+    assert answer.endless
+    with pytest.raises(JudgeFailed, match="ZeroDivisionError"):
+        list(judge(iter([0]), lambda number: str(1 / number), 1))
+
+
+def an_outcome(mutant: str, means: str, outcome: str, part: str = "SQL") -> Outcome:
+    return Outcome(mutant=mutant, part=part, means=means, outcome=outcome, detail="", seconds=0.0)
 
 
 def test_the_table_has_a_score_for_each_means_and_for_all_together() -> None:
-    judged = [{"contract": "survived", "simulation": "timed out"}, {"contract": "survived"}]
-    assert scores(judged)[2:] == [
-        "| contract | 2 | 0 | 0 % |",
-        "| simulation | 1 | 1 | 100 % |",
-        "| all together | 2 | 1 | 50 % |",
+    judged = [
+        an_outcome("a", "contract suite", "survived"),
+        an_outcome("a", "simulation", "endless"),
+        an_outcome("b", "contract suite", "unreached", "Lua"),
     ]
+    assert table(judged)[2:] == [
+        "| contract suite | all | 2 | 0 | 0 | 1 | 1 | 0 % | 0 to 66 % |",
+        "|  | SQL | 1 | 0 | 0 | 1 | 0 | 0 % | 0 to 79 % |",
+        "|  | Lua | 1 | 0 | 0 | 0 | 1 | 0 % | 0 to 79 % |",
+        "| simulation | all | 1 | 0 | 1 | 0 | 0 | 100 % | 21 to 100 % |",
+        "| all together | all | 2 | 0 | 1 | 0 | 1 | 50 % | 9 to 91 % |",
+        "|  | SQL | 1 | 0 | 1 | 0 | 0 | 100 % | 21 to 100 % |",
+        "|  | Lua | 1 | 0 | 0 | 0 | 1 | 0 % | 0 to 79 % |",
+    ]
+    assert survivors(judged, "all together") == ["unreached: b"]
 
 
 def test_what_was_judged_is_not_judged_again(
-    tmp_path: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    calls: list[str] = []
+    monkeypatch.setattr(command, "reach", lambda *_: Reach(units=["fakeredis"], masks={}))
+    monkeypatch.setattr(command, "detail", lambda _: "a test")
+    state = tmp_path / "judged.jsonl"
+    arguments = ["lua/depth", "--sample", "2", "--state", str(state)]
+    assert command.main(arguments) == command.main(arguments) == 0
+    assert len(state.read_text("utf-8").splitlines()) == len(known(state)) == 2 * 3
+    assert "| all together | all | 2 | 2 | 0 | 0 | 0 | 100 % |" in capsys.readouterr().out
 
-    def judged(_: Mutant, means: str) -> str:
-        calls.append(means)
-        return "detected"
 
-    monkeypatch.setattr("tests.mutants.__main__.judge", judged)
-    arguments = ["lua/depth", "--sample", "2", "--out", f"{tmp_path}/judged.jsonl"]
-    assert main(arguments) == main(arguments) == 0
-    assert len(calls) == 2 * (len(MEANS) - 1)
-    assert "| all together | 2 | 2 | 100 % |" in capsys.readouterr().out
+def test_the_sample_has_each_part_of_the_protocol_and_each_is_detected() -> None:
+    done = subprocess.run([sys.executable, "-m", "tests.mutants.sample"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    sampled = {mutant.part for mutant in everything() if mutant.name in done.stdout}
+    assert sampled == {mutant.part for mutant in everything()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from uuid import UUID
@@ -14,7 +15,7 @@ from sqlalchemy import Engine
 
 import agentexec as ax
 from agentexec.config import load_settings
-from agentexec.queue.protocol import StepRequest
+from agentexec.queue.protocol import Dispatch, StepRequest
 from agentexec.queue.redis_queue import RedisQueue
 from agentexec.store import statements
 from agentexec.store.status import Status
@@ -87,6 +88,7 @@ def test_only_the_first_end_of_a_run_is_written(worker_loop: WorkerLoop, engine:
     row = row_of(engine, task)
     require_sound(row)
     assert row.status == "queued"
+    assert worker_loop.finished == 1
 
 
 def test_nothing_is_written_of_a_run_that_lost_its_lease(worker_loop: WorkerLoop, engine: Engine) -> None:
@@ -221,3 +223,21 @@ def test_a_task_that_was_released_before_its_start_was_recorded_does_not_run(
     worker_loop._settle(batch, [], recorded)
     loop.close()
     assert begun == []
+
+
+def test_a_worker_whose_start_was_refused_requests_a_token_above_the_fence_of_the_row(
+    worker_loop: WorkerLoop, engine: Engine
+) -> None:
+    """The clock of the queue is behind that of the server that issued the fence."""
+    activity, fence = new_activity(), time.time_ns() // 1000 + 1_000_000_000
+    with engine.begin() as connection:
+        statements.record_enqueued(connection, [activity])
+        statements.record_batch(connection, starts({activity.id: fence}), [])
+        statements.record_revoked(connection, {activity.id: fence}, Status.QUEUED, "Its lease expired.")
+    worker_loop.queue.enqueue([Dispatch(task_id=activity.id, payload=b"{}", level=0)])
+    worker_loop._step()
+    batch, results = worker_loop._collect()
+    recorded = record(worker_loop._retrying, batch, worker_loop.settings, worker=worker_loop.worker)
+    worker_loop._settle(batch, results, recorded)
+    worker_loop._step()
+    assert worker_loop.leases.tokens() == {activity.id: fence + 1}

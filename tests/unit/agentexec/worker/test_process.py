@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from typing import SupportsIndex
+from unittest.mock import Mock
 
 import psutil
 import pytest
+import redis
 
 from agentexec.core import runtime
 from agentexec.core.fork_server import ForkServer
 from agentexec.core.runtime import SystemRuntime, Thread
 from agentexec.worker.child import Child
+from agentexec.worker.loop import HOUSEKEEPING
+from agentexec.worker.process import Worker
 from agentexec.worker.protocol import ExitCode, WorkerSpec
 from agentexec.worker.reference import PoolReference
 
@@ -52,3 +58,25 @@ def test_a_worker_without_a_thread_in_its_parent_is_not_started() -> None:
     ):
         Child(server, spec, lambda _: None)
     assert psutil.Process().num_fds() == open_files
+
+
+class Sleeps(SystemRuntime):
+    """Ends what sleeps, and keeps for how long it would have."""
+
+    seconds = 0.0
+
+    def sleep(self, seconds: float | SupportsIndex, /) -> None:
+        self.seconds = float(seconds)
+        raise InterruptedError
+
+
+def test_an_idle_worker_listens_again_within_a_second_after_redis_was_away() -> None:
+    """Until then only its own look, once a second, finds a new task."""
+    queue, idle, worker = Mock(), threading.Event(), Worker.__new__(Worker)
+    queue.wait.side_effect = redis.ConnectionError
+    idle.set()
+    worker._worker_loop = Mock(queue=queue, idle=idle, next_look=HOUSEKEEPING)
+    system = Sleeps()
+    with runtime.use(system), pytest.raises(InterruptedError):
+        worker._wait()
+    assert 0 < system.seconds <= HOUSEKEEPING

@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -26,6 +28,38 @@ def test_a_pool_of_a_module_is_found_by_its_name() -> None:
     reference = PoolReference.of(module_pool)
     assert (reference.module, reference.attribute) == (__name__, "module_pool")
     assert load_pool(PoolReference(**json.loads(json.dumps(asdict(reference))))) is module_pool
+
+
+@pytest.mark.parametrize(
+    ("file", "spec", "expected"),
+    [
+        (__file__, ModuleSpec("shop.tasks", None), PoolReference(module="shop.tasks", attribute="pool")),
+        (__file__, ModuleSpec("__main__", None), PoolReference(path=__file__, attribute="pool")),
+        (__file__, None, PoolReference(path=__file__, attribute="pool")),
+        (f"{__file__}/__main__.py", None, PoolReference(path=__file__, attribute="pool")),  # of a zip file
+    ],
+)
+def test_a_pool_of_what_was_run_is_found_by_the_name_or_the_path_of_that(
+    monkeypatch: pytest.MonkeyPatch, file: str, spec: ModuleSpec | None, expected: PoolReference
+) -> None:
+    main_module, pool = (
+        ModuleType("__main__"),
+        ax.Pool(database_url="sqlite://", redis_url="redis://127.0.0.1:1"),
+    )
+    vars(main_module).update(__file__=file, __spec__=spec, pool=pool)
+    monkeypatch.setitem(sys.modules, "__main__", main_module)
+    assert PoolReference.of(pool) == expected
+
+
+def test_a_pool_of_an_interactive_session_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    main_module, pool = (
+        ModuleType("__main__"),
+        ax.Pool(database_url="sqlite://", redis_url="redis://127.0.0.1:1"),
+    )
+    vars(main_module).update(pool=pool)
+    monkeypatch.setitem(sys.modules, "__main__", main_module)
+    with pytest.raises(ConfigurationError, match="interactive session"):
+        PoolReference.of(pool)
 
 
 def test_a_pool_that_no_module_holds_is_refused() -> None:
