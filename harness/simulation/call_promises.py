@@ -1,4 +1,4 @@
-"""Watches single calls of the queue: those of workers that were declared gone, and steps that are sent again."""
+"""Watches single calls of the queue: those of gone workers, steps that are sent again, and late ends of a rebuild."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ KEPT = 5  # findings; a broken promise stays broken
 
 
 class CallPromises:
-    """A gone worker is refused for good (I4), and a step that is sent again changes nothing (I7)."""
+    """A gone worker is refused for good (I4), and a step that is sent again changes nothing (I7).
+
+    Nor does the end of a rebuild that is over end another one (I11): until its own end, no task of a producer may pass
+    one that had its lock key before.
+    """
 
     def __init__(self) -> None:
         self.findings: list[str] = []
@@ -22,6 +26,8 @@ class CallPromises:
         """What the call must leave as it is, for `after`; None if it may change something."""
         if books is not self._books:  # another server, or one that lost its contents
             self._books, self._gone = books, set()
+        if call == "end_rebuild":
+            return None if books.rebuilding == arguments[0] else _contents(books)
         last = books.last.get(arguments[0].worker) if call == "step" else None
         return _contents(books) if last is not None and last.nonce == arguments[0].nonce else None
 
@@ -30,7 +36,8 @@ class CallPromises:
     ) -> None:
         """Judge a call that was carried out."""
         if before is not None and before != _contents(books):
-            self._found(f"I7: a step of {arguments[0].worker} that was sent again changed the queue")
+            what = "the end of another rebuild" if call == "end_rebuild" else "a step that was sent again"
+            self._found(f"{'I11' if call == 'end_rebuild' else 'I7'}: {what} changed the queue")
         if call == "release" and options.get("declare_gone"):
             self._gone.add(arguments[0])
         if call == "step" and arguments[0].worker in self._gone:
@@ -45,4 +52,5 @@ class CallPromises:
 
 def _contents(books: Books) -> object:
     ordered = [dict(one.scores) for one in (books.sched, books.lease, books.alone, books.dlq)]
-    return set(books.job), dict(books.holder), [list(one) for one in books.ready], ordered, books.fence
+    ready = [list(one) for one in books.ready]
+    return set(books.job), dict(books.holder), ready, ordered, books.fence, books.epoch, books.rebuilding
