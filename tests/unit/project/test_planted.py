@@ -224,7 +224,7 @@ def test_the_drawn_defects_have_a_density_and_a_power_that_can_fail_either_way()
 
 @pytest.mark.parametrize("share", [0.05, 0.1, 0.5])
 def test_the_interval_has_95_percent_of_the_found_shares(share: float) -> None:
-    rng, within = random.Random(1), []
+    rng, within = random.Random(1), list[bool]()
     while len(within) < 300:
         density = Density(sum(rng.random() < share for _ in range(120)), 120)
         if density.hits >= power.FEWEST_HITS:
