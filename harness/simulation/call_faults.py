@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from harness.simulation.runtime import VirtualRuntime
 from harness.simulation.scheduler import Process
 
 # Seconds that a request or a reply takes on its way.
 FASTEST, SLOWEST = 0.0002, 0.004
+
+
+TRANSACTION = "transaction"
+"""The name of each call of Postgres, whose request does not say what it is for."""
 
 
 class CallFault(StrEnum):
@@ -58,16 +62,35 @@ class _Countdown:
 class CallPoint(NamedTuple):
     """One side of a call, at `at` virtual nanoseconds: before its request, or after the server's work.
 
-    `calls` are the names of what the server did; the request has none.
+    `calls` are the names of what the server did; the request has none. `request` is the name of the call that it asks
+    for, `TRANSACTION` for any of Postgres.
     """
 
     at: int
     process: Process
     after: bool
     calls: Sequence[str]
+    request: str
 
 
-Side = tuple[int, Process, bool, Sequence[str]]
+class Request(NamedTuple):
+    """What a process asks of a server: the name of the call, and its arguments where the network sees them."""
+
+    name: str
+    arguments: Sequence[Any] = ()
+
+
+_TRANSACTION = Request(TRANSACTION)
+
+
+class StruckCall(NamedTuple):
+    """The side of a call at which a fault strikes."""
+
+    point: CallPoint
+    request: Request
+
+
+Side = tuple[int, Process, bool, Sequence[str], str]
 
 
 @dataclass(slots=True)
@@ -75,13 +98,15 @@ class CallFaults:
     """The pending faults of all processes, those at points of the run, and what those that struck have reached.
 
     `sides` are the fields of the `CallPoint` of each side of a call so far: a run has a thousand of them, and a
-    campaign reads none. A fault at a point returns what its process meets, None for nothing.
+    campaign reads none. A fault at a point returns what its process meets, None for nothing. `struck` is the call that
+    a fault strikes now.
     """
 
     pending: dict[Process, list[_Countdown]] = field(default_factory=dict)
     sides: list[Side] = field(default_factory=list)
     at_points: dict[int, Callable[[CallPoint], PendingFault | None]] = field(default_factory=dict)
     reached: set[str] = field(default_factory=set)  # names of events: which fault struck at which call
+    struck: StruckCall | None = None
 
     def add(self, process: Process, fault: PendingFault) -> None:
         """Let a fault strike at a later call of a process."""
@@ -95,19 +120,28 @@ class CallFaults:
         return still_there
 
     def take(
-        self, now: int, process: Process, *, after: bool, calls: Sequence[str] = ()
+        self,
+        now: int,
+        process: Process,
+        *,
+        after: bool,
+        calls: Sequence[str] = (),
+        request: Request = _TRANSACTION,
     ) -> PendingFault | None:
         """Remove and return the fault that strikes at this side of a call, if there is one; `calls` are its names."""
+        side: Side = (now, process, after, calls, request.name)
         at_point = self.at_points.get(len(self.sides)) if self.at_points else None
-        self.sides.append((now, process, after, calls))
+        self.sides.append(side)
         if at_point is not None:
-            return at_point(CallPoint(now, process, after, calls))
+            self.struck = StruckCall(point := CallPoint(*side), request)
+            return at_point(point)
         for pending in self.pending.get(process, ()):
             if pending.fault.after == after:
                 if pending.calls_left:
                     pending.calls_left -= 1
                     return None
                 self.pending[process].remove(pending)
+                self.struck = StruckCall(CallPoint(*side), request)
                 pending.fault.strike()
                 self.reached.update(f"{_STRUCK[pending.fault.kind]}-{call}" for call in calls)
                 return pending.fault
@@ -126,13 +160,13 @@ class Network:
         self._process = process
         self._faults = faults
 
-    def request(self) -> float | None:
+    def request(self, request: Request = _TRANSACTION) -> float | None:
         """Deliver a request: None if it has arrived, or the seconds after which it will arrive late.
 
         The sender of a late request has stopped waiting by then. Raises `LostCall` if the request is lost.
         """
         self._travel()
-        fault = self._faults.take(self._scheduler.now, self._process, after=False)
+        fault = self._faults.take(self._scheduler.now, self._process, after=False, request=request)
         if fault is None:
             return None
         if fault.kind is CallFault.LATE_REQUEST:
@@ -142,9 +176,10 @@ class Network:
         self._strike(fault)
         return None
 
-    def reply(self, *calls: str) -> None:
+    def reply(self, *calls: str, request: Request = _TRANSACTION) -> None:
         """Deliver the reply to a call of these names; raises `LostCall` if it is lost."""
-        fault = self._faults.take(self._scheduler.now, self._process, after=True, calls=calls)
+        now = self._scheduler.now
+        fault = self._faults.take(now, self._process, after=True, calls=calls, request=request)
         if fault is not None:
             if fault.kind not in (CallFault.KILL, CallFault.STALL):
                 raise LostCall

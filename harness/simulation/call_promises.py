@@ -1,4 +1,4 @@
-"""Watches single calls of the queue: those of workers that were declared gone, and steps that are sent again."""
+"""Watches single calls of the queue: those of gone workers, steps that are sent again, and late ends of a rebuild."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ KEPT = 5  # findings; a broken promise stays broken
 
 
 class CallPromises:
-    """A gone worker stays refused (I4), a step that is sent again changes nothing (I7), and tasks keep their order."""
+    """A gone worker stays refused (I4), a step that is sent again changes nothing (I7), and tasks keep their order.
+
+    Nor does the end of a rebuild that is over end another one (I11): until its own end, no task of a producer may pass
+    one that had its lock key before.
+    """
 
     def __init__(self, max_depth: int = 0) -> None:
         """`max_depth` is that of `QueueOrder`."""
@@ -30,6 +34,8 @@ class CallPromises:
         """What the call must leave as it is, for `after`; None if it may change something."""
         if books is not self._books:  # another server, or one that lost its contents
             self._books, self._gone, self._order = books, set(), QueueOrder(self._max_depth)
+        if call == "end_rebuild":
+            return None if books.rebuilding == arguments[0] else _contents(books)
         if call in WATCHED:
             self._order.before(books)
         if call == "step":
@@ -54,7 +60,8 @@ class CallPromises:
         if before is None and stale not in (None, self._lost):
             self._found(f"I4: the answer to {arguments[0].worker} names the wrong finishes as stale")
         if before is not None and before != _contents(books):
-            self._found(f"I7: a step of {arguments[0].worker} that was sent again changed the queue")
+            what = "the end of another rebuild" if call == "end_rebuild" else "a step that was sent again"
+            self._found(f"{'I11' if call == 'end_rebuild' else 'I7'}: {what} changed the queue")
         if before is None and call in WATCHED:
             for finding in self._order.after(call, books, arguments, options):
                 self._found(f"order: {finding}")
@@ -74,4 +81,5 @@ class CallPromises:
 
 def _contents(books: Books) -> object:
     ordered = [dict(one.scores) for one in (books.sched, books.lease, books.alone, books.dlq)]
-    return set(books.job), dict(books.holder), [list(one) for one in books.ready], ordered, books.fence
+    ready = [list(one) for one in books.ready]
+    return set(books.job), dict(books.holder), ready, ordered, books.fence, books.epoch, books.rebuilding

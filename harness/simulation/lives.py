@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
-from harness.history.figures import seconds
-from harness.simulation.call_faults import CallPoint
+from harness.history.figures import NANOSECONDS, seconds
+from harness.simulation.call_faults import TRANSACTION, CallPoint
 from harness.simulation.plan import FaultKind, Plan, PlannedTask, SimulatedFault
 
-# Seconds: longer than a lease; until a late request arrives; until a server answers again; what a failover loses.
-STALLED, LATE, AWAY, LOST = 4.0, 1.0, 1.0, 0.05
+# Seconds: longer than a lease; until a late request arrives, amid the next round of a pool; until a server answers
+# again; what a failover loses.
+STALLED, LATE, AWAY, LOST = 4.0, 1.02, 1.0, 0.05
+# Calls that change nothing in Redis.
+READS = frozenset(
+    {"registered", "announced", "leases-of", "known", "leases", "dead-reasons", "depth", "result"}
+)
 # When the task arrives, after the start of the pool.
 ARRIVES = 0.3
 
@@ -37,16 +43,56 @@ LIVES: Mapping[str, Plan] = MappingProxyType(
 
 
 def strikes(points: Sequence[CallPoint], *, since: int = 0) -> Iterator[SimulatedFault]:
-    """Every fault at every point from `since` on: at the process of the call, its network, or a server."""
+    """Every fault at every point from `since` on, without those that are equal to another one.
+
+    An outage is felt from the first call that it refuses, so it begins at a call of its server. Postgres never gets a
+    late request, which is a lost one. After a call that only reads, a death or a lost reply is what it is before. The
+    contents of Redis are the same until it serves the next call, so it loses them, or what came after some moment, only
+    once in between.
+    """
+    lost, served = set[object](), [point.at for point in points if point.after and _is_redis(point)]
     for number in range(since, len(points)):
         point = points[number]
-        for kind, lasts in (
-            *_of_process(point.process.name),
-            *_of_call(after=point.after),
-            *_of_servers(point),
-        ):
-            at = max(0.0, seconds(point.at) - LOST) if kind is FaultKind.REDIS_FAILS_OVER else 0.0
-            yield SimulatedFault(kind=kind, at=at, after=point.after, seconds=lasts, point=number)
+        for fault in strikes_at(number, point):
+            if fault.kind is FaultKind.REDIS_FORGETS:
+                what: object = bisect_right(served, point.at)
+            elif fault.kind is FaultKind.REDIS_FAILS_OVER:
+                what = bisect_right(served, point.at), bisect_right(served, round(fault.at * NANOSECONDS))
+            elif _is_own(fault.kind, point):
+                yield fault
+                continue
+            else:
+                continue
+            if what not in lost:
+                lost.add(what)
+                yield fault
+
+
+def _is_own(kind: FaultKind, point: CallPoint) -> bool:
+    """Whether no fault of another kind or at another point is equal to that of this kind at this point."""
+    if kind is FaultKind.REDIS_AWAY:
+        return _is_redis(point)
+    if kind is FaultKind.POSTGRES_AWAY:
+        return not _is_redis(point)
+    reads = point.request in READS
+    if kind is FaultKind.LATE_REQUEST:
+        return _is_redis(point) and not reads
+    return not (reads and point.after and kind is not FaultKind.STALL_WORKER)
+
+
+def _is_redis(point: CallPoint) -> bool:
+    return point.request != TRANSACTION
+
+
+def strikes_at(number: int, point: CallPoint) -> Iterator[SimulatedFault]:
+    """Every fault at the point of this number."""
+    for kind, lasts in (
+        *_of_process(point.process.name),
+        *_of_call(after=point.after),
+        *_of_servers(point),
+    ):
+        at = max(0.0, seconds(point.at) - LOST) if kind is FaultKind.REDIS_FAILS_OVER else 0.0
+        yield SimulatedFault(kind=kind, at=at, after=point.after, seconds=lasts, point=number)
 
 
 def _of_process(name: str) -> Sequence[tuple[FaultKind, float]]:

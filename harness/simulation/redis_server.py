@@ -20,7 +20,7 @@ from agentexec.queue.protocol import (
     StepResult,
     Tokens,
 )
-from harness.simulation.call_faults import LostCall, Network
+from harness.simulation.call_faults import LostCall, Network, Request
 from harness.simulation.call_promises import CallPromises
 from harness.simulation.describing import describe
 from harness.simulation.promptness import Promptness
@@ -240,14 +240,15 @@ class SimulatedQueue:
         """
         if not trip:
             return work(*arguments, **options)
+        request = Request(name.replace("_", "-"), arguments)
         try:
-            late = self._network.request()
+            late = self._network.request(request)
             if late is not None:
                 self._arrive_late(name, work, arguments, options, late)
                 raise LostCall
             answer = self._server.serve(name, work, self._process, arguments, **options)
             self._trace(name, arguments, answer)
-            self._network.reply(name.replace("_", "-"))
+            self._network.reply(request.name, request=request)
             return answer
         except LostCall:
             self._recorder.trace_line(self._process, f"gets no reply to {name.upper()}")

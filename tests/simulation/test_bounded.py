@@ -13,11 +13,13 @@ from harness.history.figures import NANOSECONDS
 from harness.simulation import simulate
 from harness.simulation.bounded import work
 from harness.simulation.explain import events
-from harness.simulation.lives import LIVES, strikes
+from harness.simulation.lives import LIVES, READS, strikes
 from harness.simulation.plan import FaultKind, Plan, SimulatedFault
 from tests.planted.defects import DEFECTS
 
 PLAIN = LIVES["plain"]
+# What strikes Redis only; its contents, too, if it has changed since the last time.
+ON_REDIS = {FaultKind.REDIS_AWAY, FaultKind.LATE_REQUEST}
 
 
 @pytest.mark.parametrize("life", LIVES)
@@ -72,6 +74,39 @@ def test_a_life_with_every_single_fault_is_valid(tmp_path: Path, capsys: pytest.
     expected = len(list(strikes(simulate(PLAIN).points)))
     assert f"plain:    {expected} with 1 fault" in capsys.readouterr().out
     assert json.loads((tmp_path / "bounded.json").read_text())["runs"] == {"plain": {"1": expected}}
+
+
+def test_of_faults_that_are_equal_one_strikes() -> None:
+    points = simulate(PLAIN).points
+    found = [(points[fault.point or 0], fault) for fault in strikes(points)]
+    assert not [fault for point, fault in found if point.request == "transaction" and fault.kind in ON_REDIS]
+    assert all(point.request == "transaction" for point, one in found if one.kind is FaultKind.POSTGRES_AWAY)
+    after_reads = {one.kind for point, one in found if point.after and point.request in READS}
+    assert after_reads == {FaultKind.STALL_WORKER, FaultKind.REDIS_FORGETS, FaultKind.REDIS_FAILS_OVER}
+    served = sum(point.after and point.request != "transaction" for point in points)
+    assert sum(fault.kind is FaultKind.REDIS_FORGETS for _, fault in found) == served
+    # After a transaction Redis has what it had before, so it loses that once among the later points, too.
+    first = next(n for n, point in enumerate(points) if point.after and point.request == "transaction")
+    assert sum(one.kind is FaultKind.REDIS_FORGETS for one in strikes(points, since=first)) == 1 + sum(
+        point.after and point.request != "transaction" for point in points[first:]
+    )
+
+
+def test_a_defect_that_takes_two_faults_is_found_by_a_pair_and_by_neither_fault_alone() -> None:
+    points = simulate(PLAIN).points
+    end, enqueued = (
+        next(n for n, point in enumerate(points) if name in point.calls)
+        for name in ("end-rebuild", "enqueue")
+    )
+    late = next(f for f in strikes(points) if f.point == end - 1 and f.kind is FaultKind.LATE_REQUEST)
+    forgets = SimulatedFault(kind=FaultKind.REDIS_FORGETS, at=0.0, after=True, point=enqueued + 1)
+    assert forgets in list(strikes(simulate(replace(PLAIN, faults=(late,))).points, since=end))
+    with DEFECTS["late-end-of-rebuild"].planted():
+        for faults, found in (((late,), 0), ((forgets,), 0), ((late, forgets), 1)):
+            outcome = simulate(replace(PLAIN, faults=faults))
+            assert [one.summary.partition(" end of ")[2] for one in outcome.findings] == (
+                ["another rebuild changed the queue"] * found
+            )
 
 
 def test_a_finding_is_printed_with_a_schedule_that_has_it_again(capsys: pytest.CaptureFixture[str]) -> None:

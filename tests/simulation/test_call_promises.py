@@ -30,6 +30,16 @@ def test_only_a_step_that_is_sent_again_must_change_nothing(nonce: str, changes:
     assert len(promises.findings) == found
 
 
+@pytest.mark.parametrize(("name", "ends", "found"), [("late", True, 1), ("late", False, 0), ("now", True, 0)])
+def test_the_end_of_a_rebuild_ends_no_other_one(name: str, ends: bool, found: int) -> None:
+    promises, books = CallPromises(), Books(rebuilding="now")
+    before = promises.before("end_rebuild", books, [name])
+    if ends:
+        books.epoch, books.rebuilding = name, None
+    promises.after("end_rebuild", books, before, [name], {})
+    assert promises.findings == ["I11: the end of another rebuild changed the queue"] * found
+
+
 def test_a_worker_that_was_declared_gone_gets_no_answer_and_is_not_registered() -> None:
     promises, books = CallPromises(), Books(workers={"w": "host-0|1|1"})
     promises.after("register", books, promises.before("register", books, ["w"]), ["w"], {})

@@ -64,6 +64,7 @@ DEFECTS: Mapping[str, Defect] = MappingProxyType(
             rebuild.REBUILT_WITHOUT_DELAY,
             rebuild.REBUILT_WITHOUT_LOCK,
             rebuild.FAILOVER_UNNOTICED,
+            rebuild.LATE_END_OF_REBUILD,
             rebuild.LOCKED_BEFORE_REBUILD,
             rebuild.LATE_LOCK_BEFORE_REBUILD,
             cancels.CANCELED_STARTS_AGAIN,

@@ -77,6 +77,31 @@ FAILOVER_UNNOTICED = Defect(
     ),
 )
 
+LATE_END_OF_REBUILD = Defect(
+    name="late-end-of-rebuild",
+    imitates="a reindex that is done once some attempt says so, whichever attempt that is",
+    breaks="the late end of a rebuild ends the present one: new tasks with lock keys pass those that run",
+    part="script rebuild",
+    blind={
+        ACTIVITY_MACHINE: "no message of its reconciler is late",
+        CHAOS: "it takes a late message of a pool, and a loss of contents just before it arrives",
+    },
+    test="tests/conformance/test_queue.py::test_the_loss_of_the_contents_is_noticed_once",
+    rare="it takes a loss of contents during a rebuild, and an end that is late or of another pool",
+    edits=(
+        Edit(
+            where="lua/rebuild.lua",
+            old="if redis.call('HGET', CFG, 'rebuilding') == ARGV[2] then",
+            new="if redis.call('HEXISTS', CFG, 'rebuilding') == 1 then",
+        ),
+        Edit(
+            where=f"{_MEMORY}.end_rebuild",
+            old="if self._books.rebuilding == name:",
+            new="if self._books.rebuilding is not None:",
+        ),
+    ),
+)
+
 LOCKED_BEFORE_REBUILD = Defect(
     name="locked-before-rebuild",
     imitates="a queue that takes everything again as soon as it is up",
