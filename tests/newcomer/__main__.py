@@ -13,7 +13,8 @@ from tests.newcomer.machine import CHECKOUT, GIT, fresh_machine
 from tests.newcomer.pages import ORDER, steps
 from tests.newcomer.shell import Shell
 
-VARIABLES = (f"GIT_URL=file://{GIT}", "DEBIAN_FRONTEND=noninteractive", "LANG=C.UTF-8")
+# Debian's pip wants a host in the URL of a requirement.
+VARIABLES = (f"GIT_URL=file://localhost{GIT}", "DEBIAN_FRONTEND=noninteractive", "LANG=C.UTF-8")
 LONGEST = 100  # characters of a command that is printed
 
 
