@@ -13,7 +13,8 @@ from tests.newcomer.machine import CHECKOUT, GIT, fresh_machine
 from tests.newcomer.pages import ORDER, steps
 from tests.newcomer.shell import Shell
 
-VARIABLES = (f"GIT_URL=file://{GIT}", "DEBIAN_FRONTEND=noninteractive", "LANG=C.UTF-8")
+# Debian's pip wants a host in the URL of a requirement.
+VARIABLES = (f"GIT_URL=file://localhost{GIT}", "DEBIAN_FRONTEND=noninteractive", "LANG=C.UTF-8")
 LONGEST = 100  # characters of a command that is printed
 
 
@@ -35,17 +36,19 @@ def main() -> int:
 
 
 def _walk(shell: Shell, began: float) -> int:
-    path = steps(fresh=True)
+    """Take all steps, also after one that fails: what else is wrong shows at once."""
+    path, failures = steps(fresh=True), 0
     for step in path:
         code, output = shell.run(step.line)
         _report(began, f"{step.page}: {step.line.splitlines()[0][:LONGEST]}")
         if code or not step.fits(output):
+            failures += 1
             print(f"newcomer: {step.page}: the command\n{step.line}\nended with {code}:\n{output}")
-            return 1
-        if step.shown.strip():
+        elif step.shown.strip():
             print(f"    {output.strip()[:LONGEST]}")
-    print(f"newcomer: {len(path)} steps of {len(ORDER)} pages, {time.monotonic() - began:.0f} s")
-    return 0
+    counted = f"{len(path)} steps of {len(ORDER)} pages, {failures} failed"
+    print(f"newcomer: {counted} ({time.monotonic() - began:.0f} s)")
+    return 1 if failures else 0
 
 
 def _report(began: float, text: str) -> None:
