@@ -43,7 +43,7 @@ class _Life:
 
 
 @keeps_settings
-def memory(*, share: float = 0.1, megabytes: float = 4.0, lives_seconds: float = 60.0) -> Checker:
+def memory(*, share: float = 0.05, megabytes: float = 2.0, lives_seconds: float = 60.0) -> Checker:
     """No process of a pool that lives for `lives_seconds` needs more memory late in its life than early in it.
 
     Early is the second fifth of its life and late the last one; the medians of both are compared. INVALID if one grew

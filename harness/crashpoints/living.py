@@ -17,6 +17,8 @@ from harness.targets.base import OperatorAction, TaskSpec
 # After the end of a task a worker still acknowledges it, and a producer notes its dispatch.
 AFTER_SECONDS = 0.3
 _CANCEL_SECONDS = 1.5
+# In which each process has called its scripts: a pool does so at intervals, without any task.
+_ROUND_SECONDS = 1.5
 # A process whose start is struck may not start; the next one does. An operator repeats what failed.
 _STARTS = 2
 # In which the task of a poison life has to become a dead letter.
@@ -52,6 +54,8 @@ def live(
     if life.starts:
         _start(lane, life.starts)
     activities = [one.activity for one in lane.submit(tasks) if one.activity is not None]
+    if life.loses_scripts:
+        time.sleep(_ROUND_SECONDS)
     if life.meanwhile is not Meanwhile.NOTHING:
         _meanwhile(lane, life, gate_of(tasks[0].number), activities, hold)
     if life.action is not None and lane.finish(patience(lane)):

@@ -55,8 +55,8 @@ def test_a_process_that_keeps_what_it_has_done_is_invalid_and_named() -> None:
     ]
 
 
-@pytest.mark.parametrize(("grown", "verdict"), [(8.9, Verdict.VALID), (9.1, Verdict.INVALID)])
-def test_the_bound_is_a_tenth_and_four_megabytes(grown: float, verdict: Verdict) -> None:
+@pytest.mark.parametrize(("grown", "verdict"), [(4.4, Verdict.VALID), (4.6, Verdict.INVALID)])
+def test_the_bound_is_a_twentieth_and_two_megabytes(grown: float, verdict: Verdict) -> None:
     assert verdict_of(sampled(grows=lambda at: grown if at >= 60 else 0.0)) is verdict
 
 
