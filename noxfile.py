@@ -99,10 +99,16 @@ def make_bootstrap(folder: Path, python: Path, nox_version: str) -> None:
     """Create the environment with the pinned nox; deletes what an interrupted run left of it."""
     shutil.rmtree(folder, ignore_errors=True)
     sys.stderr.write(f"noxfile.py: installing nox {nox_version} into {folder.relative_to(ROOT)}, once\n")
-    pip = (str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    options = ("--quiet", "--disable-pip-version-check")
     try:
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True, stdout=sys.stderr)
-        subprocess.run([*pip, "-c", CONSTRAINTS, f"nox=={nox_version}"], check=True, stdout=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True, stdout=sys.stderr)
+        pip = [sys.executable, "-m", "pip", "--python", str(python)]
+        if subprocess.run([*pip, "--version"], capture_output=True, check=False).returncode:
+            # This Python has no pip, or one before 22.3. An own one takes longer than all the rest.
+            pip = [str(python), "-m", "pip"]
+            subprocess.run([str(python), "-m", "ensurepip"], check=True, stdout=sys.stderr)
+        pinned = ("-c", CONSTRAINTS, f"nox=={nox_version}")
+        subprocess.run([*pip, "install", *options, *pinned], check=True, stdout=sys.stderr)
     except (OSError, subprocess.CalledProcessError):
         refuse(f"nox {nox_version} could not be installed, see above; check the network and run it again.")
 

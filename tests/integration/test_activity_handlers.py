@@ -29,7 +29,7 @@ def client(servers: EmbeddedEnvironment) -> Iterator[ax.Client]:
 
 
 @pytest.fixture(scope="module")
-def ended(client: ax.Client, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Activity]:
+def ended(client: ax.Client, forks: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Activity]:
     """One task of each kind, run by one pool; detached rows with their logs."""
     ways = ["error then return", "error then raise", "complete", "error of another", "nothing"]
     tasks = {how: client.enqueue_sync("decide", Verdict(how=how)) for how in ways}
@@ -40,7 +40,8 @@ def ended(client: ax.Client, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     variables = environment(
         client.settings.database_url or "", client.settings.redis_url or "", client.queue.name
     )
-    with running_pool("tests.support.activity_tasks:pool", tmp_path_factory.mktemp("pool"), variables):
+    folder = tmp_path_factory.mktemp("pool")
+    with running_pool("tests.support.activity_tasks:pool", folder, variables, forks):
         wait_until_over(client.engine, client.queue.name)
     with Session(client.engine, expire_on_commit=False) as session:
         return {how: session.query(Activity).filter_by(id=task.agent_id).one() for how, task in tasks.items()}

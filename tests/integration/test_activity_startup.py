@@ -41,14 +41,14 @@ def running(client: ax.Client) -> int:
 
 
 def test_only_the_orphan_is_canceled_beside_a_pool_at_work(
-    client: ax.Client, tmp_path: Path, eventually: Eventually
+    client: ax.Client, forks: str, tmp_path: Path, eventually: Eventually
 ) -> None:
     url, queue = client.settings.require_redis_url(), client.queue
     gate = Gate(key=f"gate:{queue.name}")
     tasks = [client.enqueue_sync("wait", gate).agent_id for _ in range(12)]
     variables = environment(client.settings.database_url or "", url, queue.name)
     variables |= {"AGENTEXEC_NUM_WORKERS": "1", "AGENTEXEC_WORKER_CONCURRENCY": "3"}
-    with running_pool("tests.support.activity_tasks:pool", tmp_path, variables):
+    with running_pool("tests.support.activity_tasks:pool", tmp_path, variables, forks):
         eventually(lambda: running(client) == 3, deadline=30)
         eventually(lambda: client.redis.hget(queue.keys.cfg, "epoch"))
         age(client.engine, timedelta(hours=9), *tasks)

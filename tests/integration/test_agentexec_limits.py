@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +17,7 @@ import agentexec as ax
 from agentexec.activity import Activity, ActivityLog, Status
 from agentexec.core.db import create_schema
 from harness.environments.embedded import EmbeddedEnvironment
+from tests.support.pool_process import PoolProcess, start_pool
 
 if TYPE_CHECKING:
     from tests.conftest import Eventually
@@ -80,7 +79,7 @@ class Work(BaseModel):
 class Running:
     """A pool of the app above on its own queue, and a client for it."""
 
-    def __init__(self, client: ax.Client, process: subprocess.Popen[str]) -> None:
+    def __init__(self, client: ax.Client, process: PoolProcess) -> None:
         self.client = client
         self.process = process
 
@@ -102,7 +101,7 @@ Start = Callable[..., Running]
 
 
 @pytest.fixture
-def start(servers: EmbeddedEnvironment, tmp_path: Path) -> Iterator[Start]:
+def start(servers: EmbeddedEnvironment, forks: str, tmp_path: Path) -> Iterator[Start]:
     """Starts pools with settings given as environment variables; all are stopped in the end."""
     (tmp_path / "app.py").write_text(APP)
     started: list[Running] = []
@@ -112,23 +111,23 @@ def start(servers: EmbeddedEnvironment, tmp_path: Path) -> Iterator[Start]:
         urls = {"DATABASE_URL": servers.endpoints.database_url, "REDIS_URL": servers.endpoints.redis_url}
         client = ax.Client(database_url=urls["DATABASE_URL"], redis_url=urls["REDIS_URL"], queue_name=queue)
         create_schema(client.engine)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "agentexec", "worker", "app:pool"],
-            cwd=tmp_path,
-            env=os.environ | urls | settings | {"AGENTEXEC_QUEUE_NAME": queue},
-            stderr=subprocess.DEVNULL,
-            text=True,
+        process = start_pool(
+            "app:pool",
+            environment=os.environ | urls | settings | {"AGENTEXEC_QUEUE_NAME": queue},
+            folder=tmp_path,
+            log=tmp_path / f"{queue}.log",
+            forks=forks,
         )
         started.append(Running(client, process))
         return started[-1]
 
     yield begin
     for pool in started:
-        pool.process.send_signal(signal.SIGTERM)
+        pool.process.signal(signal.SIGTERM)
         try:
-            assert pool.process.wait(timeout=20) == 0
+            assert pool.process.wait() == 0
         finally:
-            pool.process.kill()
+            pool.process.signal(signal.SIGKILL)
             pool.client.close()
 
 

@@ -105,6 +105,7 @@ class Application:
     folder: Path
     client: ax.Client
     variables: Mapping[str, str]
+    forks: str
 
     def service(self, agent_id: UUID, what: str = "read") -> dict[str, Any]:
         command = [sys.executable, "-W", "ignore:datetime.datetime.utcnow", "service.py", str(agent_id), what]
@@ -117,7 +118,7 @@ class Application:
 
 
 @pytest.fixture
-def application(servers: EmbeddedEnvironment, tmp_path: Path) -> Iterator[Application]:
+def application(servers: EmbeddedEnvironment, forks: str, tmp_path: Path) -> Iterator[Application]:
     code = as_written()
     order = ["pooling", None, "dead letters", "circuit breaker", "readiness of Redis", "startup"]
     order += ["results in one round trip", "retention"]
@@ -130,7 +131,7 @@ def application(servers: EmbeddedEnvironment, tmp_path: Path) -> Iterator[Applic
     variables["PYTHONPATH"] += f":{tmp_path}"
     with ax.Client(database_url=urls.database_url, redis_url=urls.redis_url, queue_name=queue) as client:
         create_schema(client.engine)
-        yield Application(folder=tmp_path, client=client, variables=variables)
+        yield Application(folder=tmp_path, client=client, variables=variables, forks=forks)
         with client.engine.begin() as connection:
             connection.execute(delete(Activity).where(Activity.queue_name == queue))
 
@@ -147,7 +148,7 @@ def test_the_dead_letter_pattern_gives_up_after_its_three_retries(application: A
     client.enqueue_sync("process_with_dlq", MyContext(name="mine"))
     # The pattern enqueues its own retries, so the pool must not add others.
     variables = {**application.variables, "AGENTEXEC_MAX_TASK_RETRIES": "0"}
-    with running_pool("application:pool", application.folder, variables):
+    with running_pool("application:pool", application.folder, variables, application.forks):
         assert wait_until_over(client.engine, client.queue.name) == {"error": 4}
     *retried, last = rows(client)
     assert [row.context["retry_count"] for row in (*retried, last)] == [0, 1, 2, 3]
@@ -168,7 +169,7 @@ def test_the_dead_letter_pattern_multiplies_at_default_retries_and_the_safe_form
     moved = f"moved:{client.queue.name}"
     letters = DeadLetters(client.queue)
     figures = []
-    with running_pool("both:pool", application.folder, application.variables):
+    with running_pool("both:pool", application.folder, application.variables, application.forks):
         for name in ("process_with_dlq", "process"):
             before = sum(row.attempt for row in rows(client)), letters.count(), client.redis.llen(moved)
             client.enqueue_sync(name, MyContext(name="mine"))
@@ -183,7 +184,7 @@ def test_the_circuit_breaker_pattern_ends_tasks_while_the_circuit_is_open(applic
     client = application.client
     tasks = [client.enqueue_sync("api_task", APIContext(data={"n": n})).agent_id for n in range(4)]
     variables = {**application.variables, "AGENTEXEC_NUM_WORKERS": "1", "AGENTEXEC_WORKER_CONCURRENCY": "1"}
-    with running_pool("application:pool", application.folder, variables):
+    with running_pool("application:pool", application.folder, variables, application.forks):
         assert wait_until_over(client.engine, client.queue.name) == {"error": 4}
     found = rows(client)
     broken = [row for row in found if row.error == "Circuit breaker open - service unavailable"]
@@ -214,7 +215,7 @@ def test_results_are_where_the_guide_looks_for_them(application: Application) ->
         "utf-8",
     )
     task = client.enqueue_sync("answer", MyContext(name="found"))
-    with running_pool("more:pool", application.folder, application.variables):
+    with running_pool("more:pool", application.folder, application.variables, application.forks):
         assert wait_until_over(client.engine, client.queue.name) == {"complete": 1}
     assert application.service(task.agent_id)["results"] == [{"name": "found", "retry_count": 0}, None]
 

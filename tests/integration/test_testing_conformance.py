@@ -41,7 +41,7 @@ def test_every_end_of_a_handler_is_recorded_as_by_a_real_pool(
         expected = [recorded(eager.engine, eager.enqueue_sync(name, Job(number=4))) for name in NAMES]
     with (
         site.client() as client,
-        running_pool("tests.support.eager_tasks:pool", tmp_path, environment),
+        running_pool("tests.support.eager_tasks:pool", tmp_path, environment, site.forks),
     ):
         for name, wanted in zip(NAMES, expected, strict=True):  # one after the other, as in an eager block
             task = client.enqueue_sync(name, Job(number=4))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from sqlalchemy import Engine, func, select
 
 from agentexec.activity import PENDING, Activity
 from tests.support.environment import child_environment
+from tests.support.pool_process import PoolProcess, start_pool
 
 
 def environment(database_url: str, redis_url: str, queue: str) -> dict[str, str]:
@@ -29,21 +29,20 @@ def environment(database_url: str, redis_url: str, queue: str) -> dict[str, str]
 
 
 @contextmanager
-def running_pool(pool: str, folder: Path, variables: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def running_pool(
+    pool: str, folder: Path, variables: Mapping[str, str], forks: str | None = None
+) -> Iterator[PoolProcess]:
     """`agentexec worker POOL` until the end of the block, then a SIGTERM that it has to obey with exit code 0."""
-    log = folder / "pool.log"
-    with log.open("wb") as output:
-        command = [sys.executable, "-m", "agentexec", "worker", pool]
-        process = subprocess.Popen(command, cwd=folder, env=dict(variables), stdout=output, stderr=output)
+    process = start_pool(pool, environment=variables, folder=folder, log=folder / "pool.log", forks=forks)
     try:
         yield process
-        process.terminate()
-        assert process.wait(30) == 0, log.read_text()
+        process.signal(signal.SIGTERM)
+        assert process.wait(30) == 0, process.log
     except BaseException:
-        print(log.read_text()[-4_000:])
+        print(process.log[-4_000:])
         raise
     finally:
-        process.kill()
+        process.signal(signal.SIGKILL)
         process.wait()
 
 
