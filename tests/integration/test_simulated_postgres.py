@@ -20,10 +20,13 @@ from harness.simulation.call_faults import CallFault, CallFaults, Network, Pendi
 from harness.simulation.postgres.database import RealDatabase, database
 from harness.simulation.postgres.driven import on_postgres
 from harness.simulation.postgres.server import DrivenPostgres
+from harness.simulation.postgres_server import PostgresServer
 from harness.simulation.recording import SimulatedRecorder
 from harness.simulation.runtime import EPOCH, VirtualRuntime
 from harness.simulation.scheduler import Process, Scheduler
 from harness.simulation.store_probes import StoreProbes
+from harness.simulation.stores import use_store
+from tests.planted.defects.postgres import OF_POSTGRES
 
 SEEDS = range(7)
 TWICE = range(3)
@@ -215,6 +218,14 @@ def test_the_true_implementation_has_no_finding_and_a_seed_gives_the_same_histor
             again = simulate(seed, trace=True)
             assert (again.history.operations, again.trace) == (outcome.history.operations, outcome.trace)
     assert waits, "some transactions meet"
+
+
+@pytest.mark.usefixtures("_on_postgres")
+def test_a_defect_of_the_postgres_form_is_found_here_and_only_here() -> None:
+    with OF_POSTGRES["log-of-refused-rows"].planted():
+        assert simulate(1).findings
+        with use_store(PostgresServer):
+            assert not simulate(1).findings
 
 
 def test_the_command_runs_its_jobs_on_the_postgres_of_a_url(

@@ -123,12 +123,13 @@ class VirtualSession(psycopg.Connection[Any]):
     def answer(self, cursor: VirtualCursor, query: str, parameters: Mapping[str, Any]) -> None:
         """Deliver the answer to a statement, which has committed where there is no transaction."""
         rows = cursor.fetchall() if cursor.description else []
-        self._committing += self._server.look(self.backend, query, parameters, rows)
+        changes = self._server.look(self.backend, query, parameters, rows)
+        self._committing += changes
         if rows:
             cursor.scroll(0, mode="absolute")
         self._calls += 1
         if self.backend.in_transaction:
-            self._reply()
+            self._reply(*changes)
         else:
             self._answer_end()
 
