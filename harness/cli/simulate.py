@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import random
-import shlex
 from argparse import ArgumentParser, Namespace
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.cli.called import called_as
+from harness.cli.simulate_again import simulate_again
 from harness.cli.simulate_bounded import MOST_FAULTS, bounded
 from harness.cli.written import write_text
 from harness.command_line import filled_path, positive
@@ -78,6 +78,13 @@ def add_simulate(parser: ArgumentParser) -> None:
         help="with --seeds or --bounded: processes (default: one per processor)",
     )
     parser.add_argument(
+        "--postgres",
+        nargs="?",
+        const="",
+        metavar="URL",
+        help="the statements run on a real Postgres: a private one, or the database at the URL, which is made for this",
+    )
+    parser.add_argument(
         "--explain",
         action="store_true",
         help="print a run as a readable timeline, and the nearest run that passes",
@@ -113,6 +120,13 @@ def simulate_command(options: Namespace) -> int:
     require_reference("The simulation")
     if find_spec("greenlet") is None:
         raise UsageError("The simulation needs the package greenlet. Install agentexec-harness[simulation].")
+    from harness.simulation.postgres.driven import on_postgres
+
+    with nullcontext() if options.postgres is None else on_postgres(options.postgres):
+        return _run(options)
+
+
+def _run(options: Namespace) -> int:
     if options.bounded is not None:
         _refuse(options, "--seeds", *OF_CAMPAIGN)
         return bounded(options)
@@ -148,15 +162,14 @@ def _campaign(options: Namespace) -> int:
         f"(at least {done.fewest or 0} in each), {len(done.failing)} with findings; "
         f"{done.seconds:.1f} s, {done.per_minute_and_core:.0f} runs per minute and core"
     )
-    again = [*called_as(["simulate"], options.given), "--seeds", str(count), "--first", str(first)]
-    if quiet is not None:
-        again += ["--until-saturated", str(quiet)]
+    until = [] if quiet is None else ["--until-saturated", str(quiet)]
+    again = simulate_again(options, "--seeds", str(count), "--first", str(first), *until)
     print(f"reach:   {done.reach.line}")
     print(f"cells:   {done.saturation.line}")
     if done.runs and not done.failing:
         print(f"worth:   {Power.of(done.runs).line}")
     print(f"report:  {_write_campaign(done, options.report)}")
-    print(f"repeat:  {shlex.join(again)}")
+    print(f"repeat:  {again}")
     if quiet is not None:
         print(f"ended:   {done.ended}")
     if done.failing:
@@ -210,7 +223,7 @@ def _one(options: Namespace) -> int:
 
 def _repeat(options: Namespace) -> str:
     plan = ["--replay", str(options.replay)] if options.replay is not None else ["--seed", str(options.seed)]
-    return shlex.join([*called_as(["simulate"], options.given), *plan])
+    return simulate_again(options, *plan)
 
 
 def _plan(options: Namespace) -> Plan:
@@ -245,7 +258,7 @@ def _keep(outcome: SimulationResult, options: Namespace, progress: Progress) -> 
         f"seed {outcome.plan.seed}: {len(small.plan.faults)} of {counted(len(outcome.plan.faults), 'fault')} and "
         f"{len(small.plan.tasks)} of {counted(len(outcome.plan.tasks), 'task')} are enough for "
         f"{outcome.findings[0].checker}: "
-        f"{shlex.join([*called_as(['simulate'], options.given), '--replay', str(path), '--explain'])}"
+        f"{simulate_again(options, '--replay', str(path), '--explain')}"
     )
 
 

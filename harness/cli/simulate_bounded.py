@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import shlex
 from argparse import Namespace
 
-from harness.cli.called import called_as
+from harness.cli.simulate_again import simulate_again
 from harness.cli.written import write_text
 from harness.errors import EXIT_INVALID, EXIT_VALID, UsageError
 from harness.history.figures import counted
@@ -38,7 +37,7 @@ def bounded(options: Namespace) -> int:
     for number, found in enumerate(proof.failing, start=1):
         path = options.report / f"bounded-{number}.json"
         write_text(path, json.dumps(found["plan"], indent=1) + "\n")
-        again = shlex.join([*called_as(["simulate"], options.given), "--replay", str(path), "--explain"])
+        again = simulate_again(options, "--replay", str(path), "--explain")
         print(f"{found['life']}: {found['found']}\n    {again}")
     path = options.report / "bounded.json"
     write_text(path, json.dumps(proof.to_json(), indent=1) + "\n")

@@ -10,12 +10,12 @@ from harness.simulation.coverage import ReachedCells
 from harness.simulation.handlers import SimulatedHandlers
 from harness.simulation.monitor import InvariantMonitor
 from harness.simulation.plan import Plan
-from harness.simulation.postgres_server import PostgresServer, SimulatedDatabase
 from harness.simulation.recording import SimulatedRecorder
 from harness.simulation.redis_server import RedisServer, SimulatedQueue
 from harness.simulation.runtime import VirtualRuntime
 from harness.simulation.scheduler import Process
 from harness.simulation.store_probes import StoreProbes
+from harness.simulation.stores import new_store
 from harness.simulation.themes import settings_of
 
 
@@ -45,7 +45,7 @@ class SimulationContext:
             starts=starts,
             slots=self.settings.worker_concurrency,
         )
-        self.postgres = PostgresServer(runtime, StoreProbes(self.reached, starts))
+        self.postgres = new_store(runtime, StoreProbes(self.reached, starts))
         self.cells = ReachedCells(self.redis, self.postgres)
         self.handlers = SimulatedHandlers(runtime.scheduler, self.recorder, two_versions=plan.two_versions)
 
@@ -55,7 +55,7 @@ class SimulationContext:
 
     def database(self, process: Process) -> Engine:
         """A connection of a process to the activity store."""
-        return SimulatedDatabase.as_engine(self.postgres, self.recorder, process, self._network(process))
+        return self.postgres.engine_of(self.recorder, process, self._network(process))
 
     def _network(self, process: Process) -> Network:
         return Network(self.runtime, process, self.call_faults)

@@ -62,9 +62,10 @@ class ReachedCells:
         return f"{status}, lease {expired}{other}"
 
     def _statuses(self) -> Mapping[str, str]:
-        """The statuses by the ids as SQLite has them."""
+        """The statuses by the hexadecimal text of the ids, which SQLite has as that text."""
         with self._postgres.transaction() as connection:
-            return dict(cast(Iterable[tuple[str, str]], run(connection, "SELECT id, status FROM {activity}")))
+            rows = cast(Iterable[tuple[Any, str]], run(connection, "SELECT id, status FROM {activity}"))
+            return {getattr(row, "hex", row): status for row, status in rows}
 
 
 def _named(arguments: Sequence[Any], books: Books) -> Sequence[UUID]:

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import chain
-from uuid import UUID
+from typing import Any
 
 from sqlalchemy import Connection
 
-from agentexec.store.dialects import run
+from agentexec.store.dialects import as_uuid, is_postgres, run
 from harness.history import OperationType
 from harness.history.names import RESULT
 from harness.simulation.context import SimulationContext
@@ -32,7 +32,7 @@ def collect_evidence(context: SimulationContext) -> None:
         rows = run(
             connection, "SELECT id FROM {activity} WHERE queue_name = :queue", queue=context.redis.memory.name
         )
-    recorded = {UUID(row.id) for row in rows}
+    recorded = {as_uuid(row.id) for row in rows}
     depth = context.redis.memory.depth()
     books = context.redis.memory.books
     held = [str(task) for task in books.job if task not in books.reason]
@@ -59,13 +59,14 @@ def _orphans(books: Books) -> list[str]:
 
 def _store(context: SimulationContext, connection: Connection) -> None:
     record = context.recorder.record
+    value_of = _as_it_is if is_postgres(connection) else _from_text
     rows = run(
         connection,
         """SELECT id, context, status, attempt, fence, failures, result, error, dead_lettered_at
         FROM {activity} ORDER BY id""",
     )
     tasks = {
-        row.id: {"task": json.loads(row.context)["number"], "activity": str(UUID(row.id))} for row in rows
+        row.id: {"task": value_of(row.context)["number"], "activity": str(as_uuid(row.id))} for row in rows
     }
     log = run(
         connection,
@@ -82,7 +83,7 @@ def _store(context: SimulationContext, connection: Connection) -> None:
             n=row.n,
             status=row.status,
             percentage=row.percentage,
-            at=datetime.fromisoformat(row.created_at).replace(tzinfo=UTC).timestamp(),
+            at=_unix(row.created_at),
         )
     for row in rows:
         record(
@@ -94,10 +95,27 @@ def _store(context: SimulationContext, connection: Connection) -> None:
             attempt=row.attempt,
             fence=row.fence,
             failures=row.failures,
-            result=None if row.result is None else json.loads(row.result),
+            result=value_of(row.result),
             **({CRASHED: True} if (row.error or "").startswith(BY_CRASHES) else {}),
             **({LETTER: True} if row.dead_lettered_at is not None else {}),
         )
     for row in rows:
-        if (text := context.redis.memory.result(UUID(row.id))) is not None:
+        if (text := context.redis.memory.result(as_uuid(row.id))) is not None:
             record("redis", OperationType.INFO, RESULT, **tasks[row.id], result=json.loads(text))
+
+
+def _from_text(value: str | None) -> Any:
+    """A JSON value of SQLite, which returns its text."""
+    return None if value is None else json.loads(value)
+
+
+def _as_it_is(value: Any) -> Any:
+    """A JSON value of Postgres."""
+    return value
+
+
+def _unix(time: datetime | str) -> float:
+    """A time of the store as Unix time; SQLite returns its text, which is in UTC."""
+    if isinstance(time, str):
+        time = datetime.fromisoformat(time).replace(tzinfo=UTC)
+    return time.timestamp()

@@ -8,9 +8,24 @@ import selectors
 import subprocess
 import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import IO
 
 ENDED_EARLY = "A process of the simulation ended early; run it with --jobs 1 to see why."
+
+
+# The modules that start those of jobs.
+_launchers: list[str] = []
+
+
+@contextmanager
+def launched_by(module: str) -> Iterator[None]:
+    """In a `with` block, let this module run those of all jobs: it gets their names as its first argument."""
+    _launchers.append(module)
+    try:
+        yield
+    finally:
+        _launchers.pop()
 
 
 def lines_of_jobs(module: str, every: Iterable[Iterable[str]]) -> Generator[dict[str, object], None, None]:
@@ -30,7 +45,7 @@ def lines_of_jobs(module: str, every: Iterable[Iterable[str]]) -> Generator[dict
 
 
 def _start(module: str, arguments: Iterable[str]) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", module, *arguments]
+    command = [sys.executable, "-m", *_launchers[-1:], module, *arguments]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)}  # noqa: PTH109 - a string
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment)
 

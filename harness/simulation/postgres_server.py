@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections import namedtuple
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from typing import Any, NamedTuple, cast
@@ -156,9 +156,13 @@ class PostgresServer:
             self._open.clear()
             _clock.pop()
 
-    def transaction(self) -> SimulatedConnection:
+    def transaction(self) -> AbstractContextManager[Connection]:
         """A transaction at one moment of virtual time. All of them share a connection."""
         return self._open[0]
+
+    def engine_of(self, recorder: SimulatedRecorder, process: Process, network: Network) -> Engine:
+        """A `SimulatedDatabase` typed as an engine: it has the part of `Engine` that agentexec uses."""
+        return cast(Engine, SimulatedDatabase(self, recorder, process, network))
 
     def go_away(self, seconds: float) -> None:
         """Refuse every transaction for this time."""
@@ -186,13 +190,6 @@ class SimulatedDatabase:
         self._network = network
         self.dialect = server.engine.dialect
         self.url = server.engine.url
-
-    @classmethod
-    def as_engine(
-        cls, server: PostgresServer, recorder: SimulatedRecorder, process: Process, network: Network
-    ) -> Engine:
-        """A `SimulatedDatabase` typed as an engine: it has the part of `Engine` that agentexec uses."""
-        return cast(Engine, cls(server, recorder, process, network))
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:

@@ -24,6 +24,9 @@ _PARTS = {
 }
 _STANDING = f"SELECT status, fence, cancel_requested_at FROM {ACTIVITY_TABLE} WHERE id = ?"
 
+# Status, fence and time of the cancel request of an activity, by the hexadecimal text of its id.
+StandingOf = Callable[[str], tuple[str, int, object]]
+
 
 class StoreProbes:
     """Adds the names of what statements reach to `reached`, and the leases of recorded starts to `starts`.
@@ -35,7 +38,7 @@ class StoreProbes:
         self._reached = reached
         self._starts = starts
         self.committing: list[str] = []  # the changes of the transaction that is open
-        self._probes: Mapping[str, Callable[[sqlite3.Connection, Sequence[Any], set[str]], None]] = {
+        self._probes: Mapping[str, Callable[[StandingOf, Sequence[Any], set[str]], None]] = {
             "enqueue": self._enqueue,
             "start": self._start,
             "finish": self._finish,
@@ -45,21 +48,28 @@ class StoreProbes:
     def after(
         self, driver: sqlite3.Connection, text: str, parameters: Mapping[str, Any], rows: Sequence[Any]
     ) -> None:
-        """Look at a statement that was run."""
-        change = _change_of(text)
+        """Look at a statement that SQLite has run."""
+        change = change_of(text)
         if change is None:
             return
         self.committing.append(f"{change}-commit")
+        batch = parameters["batch"] if change in self._probes else "[]"
+        self.changed(change, from_json(batch), rows, lambda task_id: _standing(driver, task_id))
+
+    def changed(
+        self, change: str, batch: Sequence[Any], rows: Sequence[Any], standing_of: StandingOf
+    ) -> None:
+        """Look at a change of this name: its batch, and the rows that it returned, with ids in hexadecimal text."""
         if change == "cancel":
             self._reached.update(f"cancel-of-{row.status}-row" for row in rows)
         elif change in self._probes:
-            self._probes[change](driver, from_json(parameters["batch"]), {row.id for row in rows})
+            self._probes[change](standing_of, batch, {row.id for row in rows})
 
-    def _enqueue(self, _driver: sqlite3.Connection, batch: Sequence[Any], changed: set[str]) -> None:
+    def _enqueue(self, _standing_of: StandingOf, batch: Sequence[Any], changed: set[str]) -> None:
         if len(changed) < len(batch):
             self._reached.add("enqueue-known-already")
 
-    def _start(self, driver: sqlite3.Connection, batch: Sequence[Any], changed: set[str]) -> None:
+    def _start(self, standing_of: StandingOf, batch: Sequence[Any], changed: set[str]) -> None:
         for start in batch:
             lease = start["id"], start["token"]
             if start["id"] in changed:
@@ -67,7 +77,7 @@ class StoreProbes:
                     self._reached.add("start-repeated")
                 self._starts.add(lease)
                 continue
-            status, fence, canceled = _standing(driver, start["id"])
+            status, fence, canceled = standing_of(start["id"])
             if status in TERMINAL:
                 self._reached.add("start-of-ended-task")
             elif canceled is not None:
@@ -77,17 +87,17 @@ class StoreProbes:
             else:
                 self._reached.add("start-refused-by-lock-key")
 
-    def _finish(self, driver: sqlite3.Connection, batch: Sequence[Any], changed: set[str]) -> None:
+    def _finish(self, standing_of: StandingOf, batch: Sequence[Any], changed: set[str]) -> None:
         for update in batch:
             if update["id"] in changed:
                 continue
-            status, fence, _ = _standing(driver, update["id"])
+            status, fence, _ = standing_of(update["id"])
             if fence != update["token"]:
                 self._reached.add("end-under-lower-fence")
             else:
                 self._reached.add("end-repeated" if status == update["status"] else "end-of-ended-run")
 
-    def _revoke(self, _driver: sqlite3.Connection, batch: Sequence[Any], changed: set[str]) -> None:
+    def _revoke(self, _standing_of: StandingOf, batch: Sequence[Any], changed: set[str]) -> None:
         if len(changed) < len(batch):
             self._reached.add("revocation-of-moved-row")
         if changed and any(one["message"].startswith("Its lease was lost") for one in batch):
@@ -100,6 +110,6 @@ def _standing(driver: sqlite3.Connection, task_id: str) -> tuple[str, int, str |
 
 
 @cache
-def _change_of(text: str) -> str | None:
+def change_of(text: str) -> str | None:
     """The name of the change that a statement makes; None for one that only reads or adds entries to the log."""
     return next((name for name, part in _PARTS.items() if part in text), None)

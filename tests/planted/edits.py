@@ -19,6 +19,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from agentexec.queue import redis_queue
+from agentexec.store import changes, dialects
 from agentexec.store.changes import ActivityChange
 
 LUA = "lua/"
@@ -33,7 +34,8 @@ class Edit:
     """One change of the source.
 
     `where` is `package.module:function`, `package.module:Class.method`, `package.module:STATEMENT` (an `ActivityChange`
-    or its SQL) or `lua/script.lua`; `old` has to stand in it `times` times, unless `new` is the `whole` text.
+    or its SQL), `package.module:DICT[key]` or `lua/script.lua`; `old` has to stand in it `times` times, unless `new` is
+    the `whole` text.
     """
 
     where: str
@@ -63,9 +65,17 @@ def applied(edits: Sequence[Edit]) -> Iterator[None]:
         if scripts:
             stack.enter_context(_scripts(scripts))
         places = dict.fromkeys(edit.where for edit in edits if edit not in scripts)
+        stack.callback(_forget_statements)
         for place in places:
             stack.enter_context(_python(place, [edit for edit in edits if edit.where == place]))
+        _forget_statements()
         yield
+
+
+def _forget_statements() -> None:
+    """Let every statement be made from its template again."""
+    for made_once in (dialects._statement, dialects.relation, changes._one_statement):
+        made_once.cache_clear()
 
 
 @contextmanager
@@ -95,6 +105,11 @@ def _lua(name: str) -> str:
 def _python(place: str, edits: Sequence[Edit]) -> Iterator[None]:
     module_name, _, path = place.partition(":")
     module = import_module(module_name)
+    if path.endswith("]"):
+        name, _, key = path.removesuffix("]").partition("[")
+        with _set_item(getattr(module, name), key, edits):
+            yield
+        return
     found: Any = reduce(getattr, path.split("."), module)
     if isinstance(found, ActivityChange):
         template = reduce(lambda sql, edit: edit.apply(sql), edits, found.sql)
@@ -145,6 +160,16 @@ def _find(code: CodeType, qualified_name: str) -> CodeType:
     raise StaleEdit(
         f"{qualified_name} is not in its own module. Adapt the planted defect to the implementation."
     )
+
+
+@contextmanager
+def _set_item(owner: dict[str, str], key: str, edits: Sequence[Edit]) -> Iterator[None]:
+    before = owner[key]
+    owner[key] = reduce(lambda text, edit: edit.apply(text), edits, before)
+    try:
+        yield
+    finally:
+        owner[key] = before
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from harness.history.figures import NANOSECONDS
 from harness.simulation.call_faults import CallFault, CallFaults, Network, PendingFault
 from harness.simulation.loop import VirtualLoop
 from harness.simulation.monitor import breaches
-from harness.simulation.postgres_server import PostgresServer, SimulatedDatabase
+from harness.simulation.postgres_server import PostgresServer
 from harness.simulation.queue.books import Books, Holder, Job
 from harness.simulation.recording import SimulatedRecorder
 from harness.simulation.redis_server import RedisServer, SimulatedQueue
@@ -260,7 +260,7 @@ class Servers:
         self.postgres = PostgresServer(simulated.runtime)
         network = Network(simulated.runtime, simulated.process, self.call_faults)
         self.queue = SimulatedQueue(self.redis, simulated.runtime, self.recorder, simulated.process, network)
-        self.engine = SimulatedDatabase.as_engine(self.postgres, self.recorder, simulated.process, network)
+        self.engine = self.postgres.engine_of(self.recorder, simulated.process, network)
 
     def register(self) -> None:
         """A call to Redis that can be seen from outside."""

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from agentexec.queue import redis_queue
-from agentexec.store import statements
+from agentexec.store import dialects, statements
 from agentexec.store.changes import ActivityChange
 from chaos import SCENARIOS
 from harness.scenario import RELEASE
@@ -24,6 +24,7 @@ from tests.planted.campaign import ORIGINAL, Campaign
 from tests.planted.chaos_runs import CHAOS_RUNS
 from tests.planted.defect import ACTIVITY_MACHINE, CHAOS, MEANS, QUEUE_MACHINE, SIMULATION, Defect
 from tests.planted.defects import DEFECTS
+from tests.planted.defects.postgres import OF_POSTGRES
 from tests.planted.edits import Edit, StaleEdit, applied
 from tests.planted.searches import Search
 from tests.planted.table import BEGIN, END, density, enough, replace_cells, table, write
@@ -46,13 +47,23 @@ def step_source() -> str:
     return redis_queue.script_source("step", flags=True)
 
 
-@pytest.mark.parametrize("name", release.PLANTED)
+@pytest.mark.parametrize("name", [*release.PLANTED, *OF_POSTGRES])
 def test_every_defect_fits_the_source_and_leaves_nothing_behind(name: str) -> None:
     before, code = redis_queue.script_source, step._finish.__code__
-    with release.PLANTED[name].planted():
+    with {**release.PLANTED, **OF_POSTGRES}[name].planted():
         pass
     assert redis_queue.script_source is before
     assert step._finish.__code__ is code
+
+
+def test_an_edit_of_a_dialect_is_in_its_statements_and_in_no_later_one() -> None:
+    said = [dialects._statement("{seconds_left}", True)[1]]
+    with OF_POSTGRES["delay-rebuilt-as-none"].planted():
+        said += [dialects._statement("{seconds_left}", postgres)[1] for postgres in (True, False)]
+    said.append(dialects._statement("{seconds_left}", True)[1])
+    assert "clock_timestamp() - run_after" in said[1]
+    assert "julianday(run_after) - julianday" in said[2]
+    assert said[0] == said[3] != said[1]
 
 
 def test_an_edit_is_in_force_for_every_user_of_the_function_or_script() -> None:
