@@ -16,17 +16,17 @@ from agentexec.store.dialects import run
 from agentexec.store.status import TERMINAL
 from harness.simulation.call_faults import StruckCall
 from harness.simulation.plan import FaultKind
-from harness.simulation.postgres_server import PostgresServer
 from harness.simulation.queue.books import Books
 from harness.simulation.queue_probes import place
 from harness.simulation.redis_server import RedisServer
 from harness.simulation.scheduler import Process
+from harness.simulation.stores import Store
 
 
 class ReachedCells:
     """The cells of one run, in `cells`. It changes nothing and draws no random number."""
 
-    def __init__(self, redis: RedisServer, postgres: PostgresServer) -> None:
+    def __init__(self, redis: RedisServer, postgres: Store) -> None:
         self._redis = redis
         self._postgres = postgres
         self.cells: set[str] = set()
