@@ -7,6 +7,7 @@ from collections import Counter
 from copy import copy
 from functools import cache
 from types import TracebackType
+from typing import Self
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -37,7 +38,7 @@ class SimulatedTask(BaseModel):
 class PlannedFailure(Exception):
     """A failure of a handler, as its plan requires. It has no frames: their text takes as long as some statements."""
 
-    def with_traceback(self, _: TracebackType | None, /) -> PlannedFailure:
+    def with_traceback(self, _: TracebackType | None, /) -> Self:
         """Drop the frames, which agentexec cuts off above the handler."""
         return super().with_traceback(None)
 
