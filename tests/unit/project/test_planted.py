@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,8 +17,9 @@ from agentexec.store import statements
 from agentexec.store.changes import ActivityChange
 from chaos import SCENARIOS
 from harness.scenario import RELEASE
+from harness.simulation.power import Density, densities, found_with
 from harness.simulation.queue import step
-from tests.planted import parts, release, searches
+from tests.planted import parts, power, release, searches
 from tests.planted.campaign import ORIGINAL, Campaign
 from tests.planted.chaos_runs import CHAOS_RUNS
 from tests.planted.defect import ACTIVITY_MACHINE, CHAOS, MEANS, QUEUE_MACHINE, SIMULATION, Defect
@@ -209,3 +212,37 @@ def test_every_defect_is_found_by_a_scenario_of_a_release_or_has_a_reason() -> N
     assert [row.split("`")[1] for row in rows] == list(release.PLANTED)
     scenarios = {name: row.split("`")[3] for row in rows if (name := row.split("`")[1]) in release.FOUND_BY}
     assert scenarios == {name: one.scenario for name, one in release.FOUND_BY.items()}
+
+
+def test_the_drawn_defects_have_a_density_and_a_power_that_can_fail_either_way() -> None:
+    checks = power.drawn(densities())
+    assert len({check.name for check in checks}) == power.DRAWN
+    assert all(check.name in DEFECTS and check.density.hits >= power.FEWEST_HITS for check in checks)
+    assert all(0.2 < check.stated < 0.95 for check in checks)
+    assert checks == power.drawn(densities()) != power.drawn(densities(), seed=power.SEED + 1)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.5])
+def test_the_interval_has_95_percent_of_the_found_shares(share: float) -> None:
+    rng, within = random.Random(1), list[bool]()
+    while len(within) < 300:
+        density = Density(sum(rng.random() < share for _ in range(120)), 120)
+        if density.hits >= power.FEWEST_HITS:
+            check = power._budget("d", density)
+            found = sum(rng.random() < found_with(share, check.schedules) for _ in range(power.BUDGETS))
+            within.append(replace(check, found=found).within)
+    assert 0.91 <= sum(within) / len(within) <= 0.98
+
+
+def test_a_budget_ends_with_the_first_schedule_that_shows_the_defect(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def simulated(seed: int) -> SimpleNamespace:
+        asked.append(seed)
+        return SimpleNamespace(findings=[seed] if seed % 10 == 1 else [])
+
+    monkeypatch.setattr(power, "simulate", simulated)
+    check = power.PowerCheck(name="fence-reset", density=Density(12, 120), schedules=7)
+    spent = power.spend(check, DEFECTS["fence-reset"], first=100)
+    assert spent.found == 70
+    assert asked[:9] == [100, 101, 107, 108, 109, 110, 111, 114, 115]
