@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from harness.simulation.simulation import SimulationResult
 
 SEEDS = 1000
+# With --until-saturated: the runs without a new cell that end a campaign, and the most runs.
+QUIET_RUNS, MOST_SEEDS = 2000, 100_000
+# Options of a campaign only.
+OF_CAMPAIGN = ("first", "until-saturated", "minutes")
 # A campaign ends early after this number of failing seeds.
 STOP_AFTER = 5
 
@@ -52,6 +56,20 @@ def add_simulate(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--first", type=int, metavar="S", help="with --seeds: the first (default: random, and printed)"
+    )
+    parser.add_argument(
+        "--until-saturated",
+        type=positive,
+        nargs="?",
+        const=QUIET_RUNS,
+        metavar="N",
+        help=f"end once N runs (default {QUIET_RUNS}) reached no new cell, or after --seeds (default {MOST_SEEDS})",
+    )
+    parser.add_argument(
+        "--minutes",
+        type=positive,
+        metavar="N",
+        help="with --until-saturated: end after N minutes at the latest",
     )
     parser.add_argument(
         "--jobs",
@@ -96,29 +114,33 @@ def simulate_command(options: Namespace) -> int:
     if find_spec("greenlet") is None:
         raise UsageError("The simulation needs the package greenlet. Install agentexec-harness[simulation].")
     if options.bounded is not None:
-        _refuse(options, "--seeds", "first")
+        _refuse(options, "--seeds", *OF_CAMPAIGN)
         return bounded(options)
     if options.seed is None and options.replay is None:
         _refuse(options, "--bounded", "faults")
         return _campaign(options)
-    _refuse(options, "--seeds", "first", "jobs")
+    _refuse(options, "--seeds", *OF_CAMPAIGN, "jobs")
     _refuse(options, "--bounded", "faults")
     return _one(options)
 
 
 def _campaign(options: Namespace) -> int:
-    from harness.simulation.campaign import jobs_by_default, run_campaign
+    from harness.simulation.campaign import Limits, jobs_by_default, run_campaign
     from harness.simulation.power import Power
     from harness.simulation.simulation import simulate
 
     if options.explain or options.history or options.html:
         raise UsageError("--explain, --history and --html are for one run. Name it with --seed or --replay.")
-    count = options.seeds or SEEDS
+    quiet: int | None = options.until_saturated
+    if quiet is None:
+        _refuse(options, "--until-saturated", "minutes")
+    count = options.seeds or (SEEDS if quiet is None else MOST_SEEDS)
+    limits = Limits(failing=STOP_AFTER, quiet=quiet, seconds=options.minutes and 60 * options.minutes)
     first = random.SystemRandom().randrange(1_000_000_000) if options.first is None else options.first
     jobs = options.jobs or jobs_by_default()
     with progress_on() as progress:
         progress.step(f"{counted(count, 'seed')} from {first} on, {jobs} at a time")
-        done = run_campaign(first, count, jobs=jobs, log=progress.step, stop_after=STOP_AFTER)
+        done = run_campaign(first, count, jobs=jobs, log=progress.step, limits=limits)
         for seed in sorted(done.failing):
             _keep(simulate(seed), options, progress)
     print(
@@ -126,24 +148,30 @@ def _campaign(options: Namespace) -> int:
         f"(at least {done.fewest or 0} in each), {len(done.failing)} with findings; "
         f"{done.seconds:.1f} s, {done.per_minute_and_core:.0f} runs per minute and core"
     )
-    again = shlex.join(
-        [*called_as(["simulate"], options.given), "--seeds", str(count), "--first", str(first)]
-    )
+    again = [*called_as(["simulate"], options.given), "--seeds", str(count), "--first", str(first)]
+    if quiet is not None:
+        again += ["--until-saturated", str(quiet)]
     print(f"reach:   {done.reach.line}")
+    print(f"cells:   {done.saturation.line}")
     if done.runs and not done.failing:
         print(f"worth:   {Power.of(done.runs).line}")
     print(f"report:  {_write_campaign(done, options.report)}")
-    print(f"repeat:  {again}")
+    print(f"repeat:  {shlex.join(again)}")
+    if quiet is not None:
+        print(f"ended:   {done.ended}")
     if done.failing:
         return EXIT_INVALID
     return EXIT_VALID if done.runs and not done.reach.missing else EXIT_UNKNOWN
 
 
 def _write_campaign(campaign: Campaign, folder: Path) -> Path:
-    """Write the counts of a campaign and the table of named events, also as Markdown, whose path it returns."""
+    """Write the counts of a campaign, the curve of its cells and the table of named events, whose path it returns."""
+    from harness.simulation.saturation_curve import saturation_curve
+
     write_text(folder / "campaign.json", json.dumps(campaign.to_json(), indent=1) + "\n")
     path = folder / "campaign.md"
     write_text(path, campaign.reach.text())
+    write_text(folder / "coverage.svg", saturation_curve(campaign.saturation))
     return path
 
 
@@ -239,5 +267,5 @@ def _write_history(outcome: SimulationResult, path: Path) -> None:
 
 def _refuse(options: Namespace, owner: str, *names: str) -> None:
     for name in names:
-        if getattr(options, name) is not None:
+        if getattr(options, name.replace("-", "_")) is not None:
             raise UsageError(f"--{name} is for {owner}. Leave it out.")

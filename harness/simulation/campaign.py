@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import cast
@@ -17,6 +17,7 @@ from harness.history.figures import counted
 from harness.simulation.jobs import ENDED_EARLY, lines_of_jobs
 from harness.simulation.power import Power
 from harness.simulation.reach import Reach
+from harness.simulation.saturation import Saturation
 from harness.simulation.simulation import simulate
 
 PROGRESS_SECONDS = 5.0
@@ -30,7 +31,7 @@ class Campaign:
 
     `failing` has the findings by seed. `tasks` and `injected` (faults) count over all runs; `fewest` is the number of
     faults in the run with the fewest. `seconds` is wall time, `busy` processor time in seconds. `reach` has the named
-    events.
+    events, `saturation` the cells. `ended` says why it ended.
     """
 
     runs: int = 0
@@ -41,6 +42,8 @@ class Campaign:
     seconds: float = 0.0
     failing: dict[int, list[str]] = field(default_factory=dict)
     reach: Reach = field(default_factory=Reach)
+    saturation: Saturation = field(default_factory=Saturation)
+    ended: str = ""
 
     def add(self, line: dict[str, object]) -> None:
         """Add the counts that a job reported."""
@@ -52,6 +55,13 @@ class Campaign:
         self.fewest = fewest if self.fewest is None else min(self.fewest, fewest)
         self.busy += float(str(line["busy"]))
         self.reach.add(runs, cast(Mapping[str, int], line["reached"]))
+        self.saturation.add(runs, cast(Mapping[str, int], line["cells"]))
+
+    def fail(self, line: dict[str, object]) -> str:
+        """Add a run with findings that a job reported; returns them in one line."""
+        seed, found = int(str(line["seed"])), cast(Sequence[str], line["found"])
+        self.failing[seed] = list(found)
+        return f"seed {seed}: {'; '.join(found)}"
 
     def to_json(self) -> dict[str, object]:
         """The counts and the table of named events, the rarest first."""
@@ -65,6 +75,7 @@ class Campaign:
             "worth": worth,
             "not reached": missing,
             "reach": list(self.reach.table()),
+            "coverage": self.saturation.to_json(),
         }
 
     @property
@@ -78,10 +89,28 @@ def jobs_by_default() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """When a campaign ends before its last run: after so many failing seeds, runs without a new cell, or seconds."""
+
+    failing: int
+    quiet: int | None = None
+    seconds: float | None = None
+
+    def reached(self, campaign: Campaign, seconds: float) -> str:
+        """Why it ends now; empty if it does not."""
+        quiet = campaign.saturation.quiet
+        if self.quiet is not None and quiet >= self.quiet:
+            return f"saturated: the last {counted(quiet, 'run')} reached nothing new"
+        if self.seconds is not None and seconds >= self.seconds:
+            return f"not saturated: {self.seconds / 60:g} min are over, {quiet} runs after the last new cell"
+        return f"{len(campaign.failing)} with findings" if len(campaign.failing) >= self.failing else ""
+
+
 def run_campaign(
-    first: int, count: int, *, jobs: int, log: Callable[[str], None], stop_after: int
+    first: int, count: int, *, jobs: int, log: Callable[[str], None], limits: Limits
 ) -> Campaign:
-    """Simulate `count` seeds from `first` on in `jobs` processes; ends early after `stop_after` failing seeds."""
+    """Simulate `count` seeds from `first` on in `jobs` processes, unless one of the `limits` ends it earlier."""
     began = time.monotonic()
     campaign = Campaign()
     logged = began
@@ -89,19 +118,21 @@ def run_campaign(
     with closing(lines_of_jobs(__name__, every)) as lines:
         for line in lines:
             if "seed" in line:
-                seed, found = int(str(line["seed"])), line["found"]
-                campaign.failing[seed] = [str(one) for one in found] if isinstance(found, list) else []
-                log(f"seed {seed}: {'; '.join(campaign.failing[seed])}")
-                if len(campaign.failing) >= stop_after:
-                    break
+                log(campaign.fail(line))
             else:
                 campaign.add(line)
+            campaign.ended = limits.reached(campaign, time.monotonic() - began)
+            if campaign.ended:
+                break
             if time.monotonic() - logged > PROGRESS_SECONDS:
                 logged = time.monotonic()
                 log(f"{campaign.runs} of {counted(count, 'run')}, {len(campaign.failing)} with findings")
         else:
             if campaign.runs < count:
                 raise HarnessError(ENDED_EARLY)
+            campaign.ended = (
+                f"not saturated: all runs are made, {campaign.saturation.quiet} after the last new cell"
+            )
     campaign.seconds = time.monotonic() - began
     return campaign
 
@@ -110,21 +141,23 @@ def work(first: int, end: int, step: int) -> None:
     """Simulate the seeds of one job; prints findings and counts as lines of JSON."""
     runs = tasks = injected = 0
     fewest: int | None = None
-    reached = Counter[str]()
+    reached, cells = Counter[str](), Counter[str]()
     began = time.process_time()
     for seed in range(first, end, step):
         outcome = simulate(seed)
         runs, tasks, injected = runs + 1, tasks + len(outcome.plan.tasks), injected + outcome.injected
         fewest = outcome.injected if fewest is None else min(fewest, outcome.injected)
         reached.update(outcome.reached)
+        cells.update(outcome.cells)
         if outcome.findings:
             found = [f"{finding.checker}: {finding.summary}" for finding in outcome.findings]
             print(json.dumps({"seed": seed, "found": found}), flush=True)
         if runs == RUNS_PER_REPORT or seed + step >= end:
             busy, began = time.process_time() - began, time.process_time()
             line = {"runs": runs, "tasks": tasks, "injected": injected, "fewest": fewest, "busy": busy}
-            print(json.dumps({**line, "reached": reached}), flush=True)
+            print(json.dumps({**line, "reached": reached, "cells": cells}), flush=True)
             reached.clear()
+            cells.clear()
             runs = tasks = injected = 0
             fewest = None
 

@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 
 from agentexec.queue.protocol import Queue, QueuePolicy
 from harness.simulation.call_faults import CallFaults, Network
+from harness.simulation.coverage import ReachedCells
 from harness.simulation.handlers import SimulatedHandlers
 from harness.simulation.monitor import InvariantMonitor
 from harness.simulation.plan import Plan
@@ -46,6 +47,7 @@ class SimulationContext:
             starts=starts,
         )
         self.postgres = PostgresServer(runtime, StoreProbes(self.reached, starts))
+        self.cells = ReachedCells(self.redis, self.postgres)
         self.handlers = SimulatedHandlers(runtime.scheduler, self.recorder, two_versions=plan.two_versions)
 
     def queue(self, process: Process) -> Queue:

@@ -233,6 +233,13 @@ class SimulatedNemesis:
         seconds = LONGEST if fault.kind is FaultKind.FREEZE_HOST else fault.seconds
         value |= {"fault": number, "phase": INJECT, "kind": kind, "pids": pids, "seconds": seconds}
         self._context.recorder.record(NEMESIS, OperationType.INFO, fault.kind.value, **value)
+        if (struck := self._context.call_faults.struck) is not None and "at" in value:
+            self._context.cells.at_call(fault.kind, struck)
+        else:
+            activities = self._system.submissions.activities
+            self._context.cells.at_moment(
+                fault.kind, activities.get(fault.victim) if "task" in value else None
+            )
         where = value.get("at") or value.get("pool") or value.get("task", "")
         preposition = {
             FaultKind.REDIS_FAILS_OVER: "to its state before the last",

@@ -82,6 +82,15 @@ class QueueProbes:
         if isinstance(answer, StepResult) and answer.claims:
             self._reached.add("late-claim")
 
+    def is_expired(self, books: Books, task_id: UUID) -> bool:
+        """Whether the deadline of a leased task is over."""
+        return books.lease.scores[task_id] < self._now()
+
+    def worker_of(self, process: Process) -> str | None:
+        """The worker that runs in a process; None in any other process."""
+        registered = reversed(self._registrants.items())
+        return next((worker for worker, name in registered if name == process.name), None)
+
     def _now(self) -> float:
         return self._clock() * 1000
 
@@ -153,8 +162,7 @@ class QueueProbes:
             self._reached.add("dead-letter-by-crashes")
 
     def _before_renew(self, books: Books, _worker: str, leases: Tokens) -> None:
-        now = self._now()
-        if any(books.holds(i, token) and books.lease.scores[i] < now for i, token in leases.items()):
+        if any(books.holds(i, token) and self.is_expired(books, i) for i, token in leases.items()):
             self._reached.add("renewal-after-expiry")
 
     def _after_renew(
@@ -209,7 +217,7 @@ class QueueProbes:
             holder = books.holder.get(task_id)
             if holder is not None and (task_id, holder.token) not in self._starts:
                 self._reached.add("cancel-between-claim-and-start")
-            self._reached.add(f"cancel-of-{_place(books, task_id)}")
+            self._reached.add(f"cancel-of-{place(books, task_id)}")
 
     def _after_begin_rebuild(
         self, _books: Books, before: str | None, answer: str | None, _by: Process | None, proposal: str
@@ -297,7 +305,7 @@ def _pool(process: str) -> str:
     return process.partition("/")[0]
 
 
-def _place(books: Books, task_id: UUID) -> str:
+def place(books: Books, task_id: UUID) -> str:
     """Where the queue has a task."""
     if task_id not in books.job:
         return "unknown"

@@ -76,7 +76,8 @@ class SimulationResult:
 
     `results` has the result of every checker by name, the most specific first. `seconds` are virtual. `trace` has
     readable lines (time, process, text) and is empty unless it was requested. `reached` are names of
-    `harness.simulation.reach`. `points` are the sides of all calls until every task was finished.
+    `harness.simulation.reach`, `cells` those of `harness.simulation.coverage`. `points` are the sides of all calls
+    until every task was finished.
     """
 
     plan: Plan
@@ -85,6 +86,7 @@ class SimulationResult:
     injected: int
     seconds: float
     reached: frozenset[str] = frozenset()
+    cells: frozenset[str] = frozenset()
     points: Sequence[CallPoint] = field(default=(), repr=False)
     trace: tuple[tuple[int, str, str], ...] = field(default=(), repr=False)
 
@@ -202,6 +204,7 @@ class _Simulation:
             injected=nemesis.injected,
             seconds=seconds,
             reached=frozenset(SOMETIMES.keys() & (context.reached | reached_in_history(history))),
+            cells=frozenset(context.cells.cells),
             points=points,
             trace=tuple(context.recorder.trace or ()),
         )
