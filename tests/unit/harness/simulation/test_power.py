@@ -42,10 +42,20 @@ def test_more_runs_find_rarer_defects_and_more_of_the_planted_ones() -> None:
     assert Power.of(1).least == 0
 
 
-def test_a_campaign_says_what_it_is_worth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["simulate", "--seeds", "2", "--first", "1", "--jobs", "1", "--report", str(tmp_path)]) == 0
-    assert f"worth:   {Power.of(2).line}\n" in capsys.readouterr().out
-    assert json.loads((tmp_path / "campaign.json").read_text())["worth"] == Power.of(2).to_json()
+def test_a_campaign_says_what_it_is_worth_and_what_its_faults_met(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seeds = ["--seeds", "2", "--first", "1", "--jobs", "1", "--until-saturated", "9"]
+    assert main(["simulate", *seeds, "--report", str(tmp_path)]) == 0
+    printed, report = capsys.readouterr().out, json.loads((tmp_path / "campaign.json").read_text())
+    assert f"worth:   {Power.of(2).line}\n" in printed
+    assert report["worth"] == Power.of(2).to_json()
+    assert f"cells:   {report['coverage']['cells']} cells of fault, call and state; " in printed
+    assert printed.endswith("ended:   not saturated: all runs are made, 0 after the last new cell\n")
+    assert "</svg>" in (tmp_path / "coverage.svg").read_text()
+    assert report["coverage"]["cells"] == len(report["coverage"]["counts"]) > 10
+    assert main(["simulate", "--seeds", "2", "--minutes", "1"]) == 64
+    assert "--minutes is for --until-saturated. Leave it out." in capsys.readouterr().err
 
 
 def test_the_densities_are_those_of_the_page() -> None:
