@@ -58,8 +58,8 @@ SAMPLE: Sequence[Sampled] = (
     ),
     Sampled(
         where="agentexec.queue.redis_queue:RedisQueue.enqueue",
-        rule="logic",
-        before="not from_reconciler",
+        rule="always",
+        before="from_reconciler",
         means=CONTRACT,
         units=(f"{QUEUE}the_depth_cap_refuses_the_tail_of_a_batch_and_keeps_order[fakeredis]",),
     ),

@@ -57,10 +57,10 @@ def test_every_defect_fits_the_source_and_leaves_nothing_behind(name: str) -> No
 
 
 def test_an_edit_of_a_dialect_is_in_its_statements_and_in_no_later_one() -> None:
-    said = [dialects._statement("{seconds_left}", True)[1]]
+    said = [dialects._statement("{seconds_left}", True, "")[1]]
     with OF_POSTGRES["delay-rebuilt-as-none"].planted():
-        said += [dialects._statement("{seconds_left}", postgres)[1] for postgres in (True, False)]
-    said.append(dialects._statement("{seconds_left}", True)[1])
+        said += [dialects._statement("{seconds_left}", postgres, "")[1] for postgres in (True, False)]
+    said.append(dialects._statement("{seconds_left}", True, "")[1])
     assert "clock_timestamp() - run_after" in said[1]
     assert "julianday(run_after) - julianday" in said[2]
     assert said[0] == said[3] != said[1]
