@@ -197,18 +197,17 @@ def test_the_worker_kit_alone_needs_nothing(wheels: dict[str, Path], tmp_path: P
     assert "settings" in fresh.run("python", "-c", "import harness_worker; print(harness_worker.__all__)")
 
 
-def test_the_reference_is_installed_beside_the_harness(wheels: dict[str, Path], tmp_path: Path) -> None:
+def test_the_reference_stands_beside_the_harness_and_the_agentexec_of_pypi_in_its_place_is_said(
+    wheels: dict[str, Path], tmp_path: Path
+) -> None:
     fresh = Fresh.make(tmp_path, f"{wheels['agentexec_harness']}[simulation]", wheels["agentexec_reference"])
     assert "No broken requirements" in fresh.pip("check")
     assert "0 with findings" in fresh.run("harness", "simulate", "--seeds", "4", "--first", "1")
     version = fresh.run("python", "-c", "import agentexec; print(agentexec.__version__)").strip()
     assert f"agentexec {version}" in fresh.run("agentexec", "--version")
 
-
-def test_the_agentexec_of_pypi_is_said_and_the_harness_stands_beside_it(
-    wheels: dict[str, Path], tmp_path: Path
-) -> None:
-    fresh = Fresh.make(tmp_path, wheels["agentexec_harness"], "agentexec")
+    fresh.pip("uninstall", "-y", "-q", "agentexec-reference")
+    fresh.install("agentexec")
     assert "No broken requirements" in fresh.pip("check")
     assert "kill-pool" in fresh.run("harness", "chaos", "list")
     run = ("harness", "chaos", "run", "kill-pool")
