@@ -131,12 +131,13 @@ def _shorten_connect(_dialect: Dialect, _record: Any, _arguments: Any, options: 
 def _connected(engine: weakref.ref[Engine], name: str, timeout: float, connection: Any, _record: Any) -> None:
     _limit_waits(connection, timeout)
     autocommit, connection.autocommit = connection.autocommit, False
-    # A session's default holds also for statements outside of a transaction block, which run under AUTOCOMMIT. What is
-    # acknowledged has to survive a crash, so a commit waits until it is flushed, also if the role's default is off.
+    # A session's default also holds under AUTOCOMMIT, outside of a transaction block. What is acknowledged survives a
+    # crash: a commit waits until it is flushed. A client that is gone with its host does not keep its locks.
     query = (
         "SELECT pg_backend_pid(), current_setting('default_transaction_isolation'),"
         " set_config('default_transaction_isolation', 'read committed', false),"
-        " set_config('synchronous_commit', replace(current_setting('synchronous_commit'), 'off', 'on'), false)"
+        " set_config('synchronous_commit', replace(current_setting('synchronous_commit'), 'off', 'on'), false),"
+        f" set_config('idle_in_transaction_session_timeout', '{max(1, round(timeout))}s', false)"
     )
     answering, default, *_ = connection.execute(query, prepare=False).fetchone()
     if answering == connection.info.backend_pid:
@@ -144,9 +145,8 @@ def _connected(engine: weakref.ref[Engine], name: str, timeout: float, connectio
             connection.execute("SELECT set_config('application_name', %s, false)", [name], prepare=False)
         connection.commit()
     else:
-        # Behind a pooler such as PgBouncer in transaction mode, the process that answers is not the one named at the
-        # login. There, the next transaction may run on another session of the server: without this one's prepared
-        # statements, or with those of another client under the same names, and with other settings.
+        # Behind a pooler such as PgBouncer in transaction mode, another process answers than at the login. The next
+        # transaction may run on another session: without these statements and settings, or with those of others.
         connection.rollback()
         connection.prepare_threshold = None
         owner = engine()

@@ -134,6 +134,8 @@ def _row_of(columns: tuple[str, ...]) -> Any:
 class PostgresServer:
     """The server of all simulated processes; it can be unreachable for some time."""
 
+    longest_wait = 0.0
+
     def __init__(self, runtime: VirtualRuntime, probes: StoreProbes | None = None) -> None:
         self._runtime = runtime
         self.probes = probes or StoreProbes(set(), set())

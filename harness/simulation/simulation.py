@@ -277,7 +277,7 @@ def _late(
     if context.plan.theme is not Theme.FROZEN:
         return []
     quiet = max(nemesis.quiet_from, context.last_answer)
-    bound = ends_within(context.plan, context.settings)
+    bound = ends_within(context.plan, context.settings) + context.postgres.longest_wait
     if seconds <= quiet + bound:
         return []
     return [

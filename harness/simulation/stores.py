@@ -19,6 +19,10 @@ from harness.simulation.store_probes import StoreProbes
 class Store(Protocol):
     """The database server of one simulation."""
 
+    @property
+    def longest_wait(self) -> float:
+        """The seconds for which a process that is gone may keep others waiting."""
+
     def open(self) -> AbstractContextManager[None]:
         """Serve the simulation, which begins with empty tables."""
 

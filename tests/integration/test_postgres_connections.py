@@ -312,6 +312,16 @@ def test_a_commit_waits_until_it_is_durable_although_the_default_is_not_to(
         engine.dispose()
 
 
+def test_the_server_waits_for_a_client_in_a_transaction_as_long_as_the_client_for_it(
+    servers: EmbeddedEnvironment,
+) -> None:
+    """Else a host that is gone keeps its locks, and others wait for them: seeds of `harness simulate --postgres`."""
+    engine = engine_for(servers.endpoints.database_url, timeout=7)
+    with engine.begin() as connection:
+        assert connection.execute(text("SHOW idle_in_transaction_session_timeout")).scalar_one() == "7s"
+    engine.dispose()
+
+
 @pytest.mark.parametrize("seconds", [14 * 86_400.0, float(LONGEST_SERVER_TIMEOUT)])
 def test_a_time_limit_of_weeks_still_connects(servers: EmbeddedEnvironment, seconds: float) -> None:
     engine = engine_for(servers.endpoints.database_url, timeout=seconds)

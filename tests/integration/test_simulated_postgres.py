@@ -132,9 +132,17 @@ def test_the_statement_that_closes_a_circle_of_locks_fails(several: Several) -> 
 
 
 def test_a_client_gives_up_after_ten_seconds(several: Several) -> None:
-    several.at(1, "a", several.adding("a", "x", hold=30))
+    several.at(1, "a", several.adding("a", "x", "y", hold=6))
     several.at(2, "b", several.adding("b", "x"))
-    assert several.run() == ["b no answer at 12.0", "a at 31.0"]
+    assert several.run() == ["b no answer at 12.0", "a at 13.0"]
+    assert several.values() == {"x": 1, "y": 1}
+
+
+def test_a_host_that_is_gone_in_a_transaction_keeps_no_lock(several: Several) -> None:
+    several.at(1, "a", several.adding("a", "x", hold=3))
+    several.scheduler.at(2 * NANOSECONDS, None, lambda: several.scheduler.freeze([several.processes["a"]]))
+    several.at(5, "b", several.adding("b", "x"))
+    assert several.run() == ["b at 11.0"]
     assert several.values() == {"x": 1, "y": 0}
 
 

@@ -76,9 +76,10 @@ class RealDatabase:
         self.engine: Engine = create_engine(
             normalised_database_url(url),
             connect_args={"options": self._options},
-            isolation_level="AUTOCOMMIT",
             use_native_hstore=False,
-        )
+        ).execution_options(
+            isolation_level="AUTOCOMMIT"
+        )  # not of the dialect: it would be that of all engines
         create_schema(self.engine)
         for table in (ACTIVITY_TABLE, LOG_TABLE):
             self._own.execute(sql.SQL(_BY_HAND).format(sql.Identifier(table)))

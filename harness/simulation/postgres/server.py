@@ -22,7 +22,8 @@ from harness.simulation.runtime import EPOCH, VirtualRuntime
 from harness.simulation.scheduler import Process, Wakeup
 from harness.simulation.store_probes import StoreProbes
 
-# Virtual seconds after which a client gives up a statement, as agentexec does (`AGENTEXEC_DATABASE_TIMEOUT`).
+# Virtual seconds after which a client gives up a statement, and the server an idle transaction
+# (`AGENTEXEC_DATABASE_TIMEOUT`).
 GIVEN_UP_AFTER = 10.0
 
 
@@ -46,6 +47,8 @@ class DrivenPostgres:
     It is canceled and sent again after the end of a transaction, as if its request had come later; only one that is not
     the first of its transaction waits all the same.
     """
+
+    longest_wait = GIVEN_UP_AFTER
 
     def __init__(self, database: RealDatabase, runtime: VirtualRuntime, probes: StoreProbes) -> None:
         self._database = database
@@ -119,6 +122,19 @@ class DrivenPostgres:
         self.tick()
         self._release(session.backend)
         self.settle()
+
+    def limit_idle(self, session: VirtualSession) -> None:
+        """End the connection if its transaction gets no further request for too long, as agentexec asks the server to.
+
+        So a host that is gone in the middle of a transaction keeps no lock for good.
+        """
+        known = session.requests
+
+        def end_if_idle() -> None:
+            if session.requests == known and not session.over and session.backend.in_transaction:
+                self.end(session)
+
+        self._scheduler.at(self._scheduler.seconds(GIVEN_UP_AFTER), None, end_if_idle)
 
     def await_answer(self, session: VirtualSession) -> None:
         """Return once the statement of a connection is done; its thread waits in virtual time as long as it waits."""

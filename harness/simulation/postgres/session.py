@@ -53,6 +53,9 @@ class SessionServer(Protocol):
     def end(self, session: VirtualSession) -> None:
         """The client has closed the connection, or has gone."""
 
+    def limit_idle(self, session: VirtualSession) -> None:
+        """End the connection if its transaction gets no further request for too long."""
+
 
 class VirtualCursor(psycopg.Cursor[Any]):
     """A cursor whose statements travel through the simulated network."""
@@ -97,6 +100,7 @@ class VirtualSession(psycopg.Connection[Any]):
         self.sent_back = False  # whether the last statement was canceled so that it is sent later
         self._committing: list[str] = []
         self._calls = 0  # statements of this transaction that were answered
+        self.requests = 0  # that arrived
         backend.listen()
 
     @property
@@ -117,6 +121,7 @@ class VirtualSession(psycopg.Connection[Any]):
         except LostCall:
             self.lose("no reply came")
         self._require_open()
+        self.requests += 1
         if late is not None or self._server.away:
             self.lose("no reply came" if late is not None else "the server is away")
 
@@ -129,6 +134,7 @@ class VirtualSession(psycopg.Connection[Any]):
             cursor.scroll(0, mode="absolute")
         self._calls += 1
         if self.backend.in_transaction:
+            self._server.limit_idle(self)
             self._reply(*changes)
         else:
             self._answer_end()
