@@ -70,7 +70,8 @@ class LinearStage(Stage):
     def time_of(self, number: float) -> float:
         # The root of first * t + slope * t² / 2 = number, in the form that also holds for a slope of 0.
         root = math.sqrt(max(0.0, self.first**2 + 2 * self._slope * number))
-        return self.within(2 * number / (self.first + root)) if number > 0 else 0.0
+        rates = self.first + root  # 0 also for a number that is too small for a product with it
+        return self.within(2 * number / rates) if rates > 0 else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

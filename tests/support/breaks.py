@@ -203,8 +203,8 @@ BREAKS = (
         invariant="I8",
         what="The status is committed before its log entry.",
         file="store/changes.py",
-        old="    ids = {as_uuid(row.id).hex for row in changed}\n",
-        new="    connection.commit()\n    ids = {as_uuid(row.id).hex for row in changed}\n",
+        old="    ids = {getattr(row.id, ",
+        new="    connection.commit()\n    ids = {getattr(row.id, ",
         test=f"{STORE}::test_the_last_entry_and_the_status_are_durable_together[sqlite]",
     ),
     Break(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harness.errors import UsageError
@@ -64,6 +64,7 @@ def test_the_time_of_a_number_is_when_that_many_are_expected(stage: Stage, share
     assert stage.expected(moment) == pytest.approx(number, rel=1e-6, abs=1e-3)
 
 
+@example(ramp(0, 0.5, 3.0), [0.0, 5e-324])  # its product with the slope is 0
 @given(STAGES, st.lists(st.floats(0, 1), min_size=2))
 def test_both_functions_only_grow(stage: Stage, shares: list[float]) -> None:
     numbers = [share * min(stage.total, 1e6) for share in sorted(shares)]
