@@ -25,7 +25,9 @@ class Promptness:
     def __init__(self, slots: int = 1) -> None:
         """`slots` are those of one worker."""
         self._slots = slots
-        self._ready: dict[UUID, int | None] = {}  # since when; None if no worker was idle then
+        self._ready: dict[
+            UUID, int | None
+        ] = {}  # since when; None if no worker was idle at some time since then
         self._waits: list[tuple[UUID, int, int]] = []  # task, ready, claimed
         self._claims: dict[tuple[str, int], tuple[int, str]] = {}
 
@@ -36,10 +38,16 @@ class Promptness:
             since = self._ready.pop(task)
             if since is not None and task in books.holder:
                 self._waits.append((task, since, now))
+        if self._runs_one_alone(books):
+            self._ready = dict.fromkeys(ready)
         # So few that no worker is full, even if one has all of them.
-        idle = books.workers and not books.alone and len(books.holder) + len(ready) <= self._slots
+        idle = books.workers and len(books.holder) + len(ready) <= self._slots
         for task in ready - self._ready.keys():
             self._ready[task] = now if idle else None
+
+    def _runs_one_alone(self, books: Books) -> bool:
+        """Whether a worker claims nothing else, because of a task that runs alone or waits for that."""
+        return bool(books.alone) or any(map(books.runs_alone, books.holder))
 
     def claimed(self, answer: StepResult, by: Process, now: int) -> None:
         """Note the claims of a step; `now` is in nanoseconds."""
@@ -52,7 +60,7 @@ class Promptness:
         for task, since, until in self._waits:
             waited = (until - since) / NANOSECONDS
             if waited > CLAIMED_WITHIN and not any(_is_near(fault, None, since, until) for fault in faults):
-                yield f"{task} was claimed after {waited:.2f} s, while a worker was idle and no fault near"
+                yield f"late-claim: {task} was claimed after {waited:.2f} s, while a worker was idle and no fault near"
         for run in operations:
             if run.f != "run" or run.type is not OperationType.INVOKE:
                 continue
@@ -60,7 +68,7 @@ class Promptness:
             since, worker = self._claims.get(key, (run.time, ""))
             waited = (run.time - since) / NANOSECONDS
             if waited > BEGINS_WITHIN and not any(_is_near(one, worker, since, run.time) for one in faults):
-                yield f"task {run.value['task']} began {waited:.2f} s after its claim, and no fault was near"
+                yield f"late-begin: task {run.value['task']} began {waited:.2f} s after its claim, with no fault near"
 
 
 def _is_near(fault: Operation, worker: str | None, since: int, until: int) -> bool:

@@ -143,5 +143,14 @@ UNDONE: Mapping[str, Undone] = MappingProxyType(
             "invariants",
             "after step",
         ),
+        "ready-while-one-runs-alone": Undone(
+            Edit(
+                where="harness.simulation.promptness:Promptness._runs_one_alone",
+                old=" or any(map(books.runs_alone, books.holder))",
+                new="",
+            ),
+            "promptness",
+            "late-claim",
+        ),
     }
 )
