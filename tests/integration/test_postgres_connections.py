@@ -247,8 +247,9 @@ def test_every_process_of_a_pool_connects_as_its_engine_does(site: Site, tmp_pat
         "AGENTEXEC_DATABASE_URL": "",
         "PYTHONPATH": f"{tmp_path}:{ROOT}",
     }
+    unforked = replace(site, forks=None)  # a fork has the module path of its server
     with (
-        running_pool(site, tmp_path, environment, pool="pool_with_engine:pool") as pool,
+        running_pool(unforked, tmp_path, environment, pool="pool_with_engine:pool") as pool,
         site.client() as client,
     ):
         task = client.enqueue_sync("again", Nap())
