@@ -25,9 +25,8 @@ class Promptness:
     def __init__(self, slots: int = 1) -> None:
         """`slots` are those of one worker."""
         self._slots = slots
-        self._ready: dict[
-            UUID, int | None
-        ] = {}  # since when; None if no worker was idle at some time since then
+        # Since when a task is ready; None if no worker was idle at some time since then.
+        self._ready: dict[UUID, int | None] = {}
         self._waits: list[tuple[UUID, int, int]] = []  # task, ready, claimed
         self._claims: dict[tuple[str, int], tuple[int, str]] = {}
 
@@ -38,12 +37,11 @@ class Promptness:
             since = self._ready.pop(task)
             if since is not None and task in books.holder:
                 self._waits.append((task, since, now))
-        if self._runs_one_alone(books):
-            self._ready = dict.fromkeys(ready)
         # So few that no worker is full, even if one has all of them.
-        idle = books.workers and len(books.holder) + len(ready) <= self._slots
-        for task in ready - self._ready.keys():
-            self._ready[task] = now if idle else None
+        if not books.workers or len(books.holder) + len(ready) > self._slots or self._runs_one_alone(books):
+            self._ready = dict.fromkeys(ready)
+        for task in ready:
+            self._ready.setdefault(task, now)
 
     def _runs_one_alone(self, books: Books) -> bool:
         """Whether a worker claims nothing else, because of a task that runs alone or waits for that."""

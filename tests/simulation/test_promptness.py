@@ -75,6 +75,27 @@ def test_a_wait_that_no_fault_explains_is_found(
     assert not found or found in late[0]
 
 
+def test_a_task_that_another_one_precedes_may_wait() -> None:
+    """A step takes the one that becomes ready in it, and the worker is full."""
+    clock = [1000.0]
+    promptness, queue = Promptness(slots=1), MemoryQueue(clock=lambda: clock[0])
+    first, later = (new_id() for _ in range(2))
+    queue.register("w", "host|1|1")
+    queue.enqueue([Dispatch(task_id=first, payload=b"", level=0, delay=0.01)])
+    queue.enqueue([Dispatch(task_id=later, payload=b"", level=1)])
+    promptness.note(queue.books, 20 * NANOSECONDS)
+    clock[0] += 1
+    [claim] = queue.step(StepRequest(worker="w", nonce="1", want=1)).claims
+    promptness.note(queue.books, round(20.01 * NANOSECONDS))
+    assert claim.task_id == first
+    queue.release("w", {first: claim.token}, charge=False)
+    queue.request_cancel([first])
+    promptness.note(queue.books, 21 * NANOSECONDS)
+    assert queue.step(StepRequest(worker="w", nonce="2", want=1)).claims[0].task_id == later
+    promptness.note(queue.books, 21 * NANOSECONDS)
+    assert not [*promptness.late([])]
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
