@@ -61,5 +61,6 @@ def test_the_picture_has_a_point_for_each_growth() -> None:
     root = ElementTree.fromstring(saturation_curve(found))
     [curve] = [one for one in root.iter() if one.get("class") == "c"]
     assert curve.get("d", "").count("L") == len(found.curve) + 1
-    assert found.line in [one.text for one in root.iter()]
+    [heading] = [one.text or "" for one in root.iter() if one.get("class") == "h"]
+    assert heading == f"{len(found.counts)} cells of fault, call and state in 50 runs"
     assert ElementTree.fromstring(saturation_curve(Saturation())) is not None
