@@ -36,7 +36,7 @@ from agentexec.core.redis_client import WAIT_SECONDS, blocking_client, renewing_
 from agentexec.errors import AgentexecError, ConfigurationError, WorkerGone
 from agentexec.masking import masked
 from agentexec.ops.logs import LastingProblem, set_up
-from agentexec.queue.protocol import Queue
+from agentexec.queue.protocol import Queue, Tokens
 from agentexec.queue.redis_queue import RedisQueue
 from agentexec.text import enumerated, summary
 from agentexec.worker.loading import ImportFailed, load_pool
@@ -161,6 +161,9 @@ class Worker:
                 renewed, pause = began, lease / 3
                 kinds = dict.fromkeys(canceled, RunKind.CANCELED) | dict.fromkeys(lost, RunKind.LOST)
                 self._runner.stop(kinds)
+                leases = self._worker_loop.leases
+                unbegun = {i: tokens[i] for i in lost - self._runner.running() if (i, tokens[i]) in leases}
+                self._give_up(unbegun)
                 queue.register(self._worker_loop.worker, system.identity())  # again: Redis may have lost it
                 self._release_unanswered()
                 problem.seen(None)
@@ -176,6 +179,10 @@ class Worker:
             return
         _logger.warning("Postgres is silent; giving up %d lease(s) that wait for it", len(leases))
         self._renewing.release(self._worker_loop.worker, leases)
+        self._give_up(leases)
+
+    def _give_up(self, leases: Tokens) -> None:
+        """Let no handler begin under these leases, whose starts may wait for a silent Postgres."""
         for task_id, token in leases.items():
             self._worker_loop.leases.remove(task_id, token)
         self._runner.stop(dict.fromkeys(leases, RunKind.LOST))  # those that begin just now

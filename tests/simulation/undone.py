@@ -17,6 +17,11 @@ _SAME_SERVER = Edit(
     new="if False:",
 )
 
+# A handler begins although a renewal said that its lease is lost.
+_LOST_AND_BEGUN = Edit(
+    where="agentexec.worker.process:Worker._renew", old="self._give_up(unbegun)", new="pass"
+)
+
 
 class Undone(NamedTuple):
     """The edit, and the expected finding: the name of its checker and its kind.
@@ -71,6 +76,7 @@ UNDONE: Mapping[str, Undone] = MappingProxyType(
             ),
             "locks",
             "overlap",
+            (_LOST_AND_BEGUN,),
         ),
         "locked-out-for-ever": Undone(
             Edit(
@@ -151,6 +157,11 @@ UNDONE: Mapping[str, Undone] = MappingProxyType(
             ),
             "promptness",
             "late-claim",
+        ),
+        "lost-before-its-start": Undone(
+            _LOST_AND_BEGUN,
+            "orphans",
+            "orphaned",
         ),
     }
 )
