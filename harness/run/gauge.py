@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 import time
-from types import TracebackType
-from typing import Self
 
 from harness.history import OperationType, Recorder
 from harness.history.machine import lost_seconds
 from harness.history.names import MACHINE
+from harness.run.sampling_thread import SamplingThread
 
 _PERIOD_SECONDS = 0.5
 _SLEEP_SECONDS = 0.05
@@ -25,32 +23,21 @@ _WORK = bytes(1 << 20)
 _PARTS = 20
 
 
-class MachineGauge:
-    """Records one `machine` operation each half second. A context manager; the thread ends with it."""
+class MachineGauge(SamplingThread):
+    """Records one `machine` operation each half second."""
 
     def __init__(self, recorder: Recorder) -> None:
+        super().__init__("gauge")
         self._recorder = recorder
         self._lost = 0.0
         self._rate = 0.0
         self._sampled = time.monotonic()
-        self._stop = threading.Event()
         self._best = min(_work() for _ in range(_PARTS))
-        self._thread = threading.Thread(target=self._run, name="gauge", daemon=True)
 
     @property
     def lost(self) -> float:
         """How many seconds the machine has taken away so far; those since the last sample at the rate of that one."""
         return self._lost + self._rate * (time.monotonic() - self._sampled)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
 
     def _run(self) -> None:
         while not self._stop.is_set():

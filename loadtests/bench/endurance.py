@@ -20,7 +20,7 @@ from sqlalchemy import Connection, text
 import agentexec as ax
 from agentexec.store.dialects import ACTIVITY_TABLE, LOG_TABLE
 from harness.environments.urls import plain_url
-from harness.processes import descendants, tree_seconds
+from harness.processes import own_memory, tree_seconds
 from loadtests.bench.app import Nothing
 from loadtests.bench.bench import BenchEnvironment, BenchResult, Figure, until
 from loadtests.bench.filled import autocommit
@@ -210,11 +210,10 @@ def _memory(roots: Mapping[str, int]) -> dict[str, float]:
     """MB of each process by its kind and number, without shared memory, of which a backend of Postgres has much."""
     found: dict[str, float] = {}
     for kind, root in roots.items():
-        for pid in [root, *descendants(root)]:
+        for pid, size in own_memory([root]).items():
             with suppress(psutil.NoSuchProcess):
                 process = psutil.Process(pid)
-                memory = process.memory_info()
                 # Postgres writes into its command line what a process does.
                 title = process.cmdline()[0].partition("postgres: ")[2].partition("(")[0] or process.name()
-                found[f"{kind}: {title}, process {pid}"] = (memory.rss - memory.shared) / MEGABYTE
+                found[f"{kind}: {title}, process {pid}"] = size / MEGABYTE
     return found
