@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 from harness.history.figures import counted
 from harness.history.injection import with_kind
 from harness.history.names import NEMESIS
-from harness.history.operation import Operation, OperationType
+from harness.history.operation import LAST_TIME, Operation, OperationType
 from harness.history.unrecorded import reason
 
 HISTORY, BEGIN, END = "history", "begin", "end"
@@ -231,6 +231,8 @@ def _operations(documents: list[dict[str, Any]]) -> _Batch:
     times, processes, kinds, fs, values = ([*map(read, documents)] for read in _READ)
     if {*map(type, times)} != {int} or {*map(type, values)} != {dict}:
         raise TypeError("a time or a value is of the wrong type")
+    if min(times) < -LAST_TIME or max(times) > LAST_TIME:
+        raise ValueError("a time is that of no clock")
     processes = [*map(intern, processes)]
     columns: tuple[Iterable[Any], ...] = (
         times,

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
+LAST_TIME = 2**63 - 1
+"""The latest time of an operation, in nanoseconds; the earliest is its negative."""
+
 
 class OperationType(StrEnum):
     """The type of an operation: it begins, or it ends with a known or an unknown outcome."""
@@ -53,10 +56,14 @@ class Operation:
         if not isinstance(data, dict):
             raise ValueError("is not a JSON object")
         match data:
-            case {"time": int(at), "process": str(process), "type": str(kind), "f": str(f)}:
+            case {"time": int(at), "process": str(process), "type": str(kind), "f": str(f)} if (
+                type(at) is int
+            ):
                 value = data.get("value", {})
             case _:
                 raise ValueError("lacks one of time, process, type, f, or has one of the wrong type")
+        if abs(at) > LAST_TIME:
+            raise ValueError("has a time that no clock has")
         if kind not in OperationType.__members__.values():
             raise ValueError(f"has the unknown type {kind!r}")
         if not isinstance(value, dict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from harness import cli
 from harness.history.export import read_export
+from harness.run.judging import judge_export
 
 LOG = [("queued", 0, 0), ("running", 7, 0), ("running", 7, 1), ("complete", 7, 2)]
 
@@ -54,7 +56,6 @@ def test_rows_of_both_formats_are_one_history(tmp_path: Path) -> None:
             "the record, with attempt 2 in the state complete under fence 7, 1 started",
         ),
         ([*LOG, ("running", 8, 0)], record(), 1, "running under fence 8, row 0, in the state complete"),
-        (LOG, record(id="b"), 1, "the record, complete in the state not enqueued: it has no log"),
     ],
 )
 def test_the_first_step_that_the_model_forbids_is_named(
@@ -78,12 +79,34 @@ def test_the_first_step_that_the_model_forbids_is_named(
     [
         ("activity_id,fence,n,status\na,x,0,queued\n", "wrong.csv, row 2: its fence is 'x'"),
         ("activity_id,fence,n,status\na,1,0,\n", "row 2: it has no status; a row of the log has activity_id"),
-        ("name\nx\n", "row 2: it has no id and no status and no attempt and no fence"),
+        ("name\nx\n", "wrong.csv begins with 'name'; begin with the names of the columns"),
         ('{"id": "a"\n', "row 1: is not JSON"),
         ('{"activity_id": "a", "fence": 0, "n": 0, "status": "queued", "at": "now"}\n', "its at is 'now'"),
         ("activity_id,fence,n,status,at\na,0,0,queued,Infinity\n", "its at is 'Infinity'"),
         ('{"activity_id": "a", "fence": 1.5, "n": 0, "status": "queued"}\n', "its fence is 1.5"),
         (f"id,status,attempt,fence,x\na,queued,0,0,{'x' * 200_000}\n", "wrong.csv is no file of CSV"),
+        ('id,status,attempt,fence,x\na,queued,0,0,"cut', "wrong.csv is no file of CSV"),
+        ("\x1f\udc8b\x08", "unpack a compressed file"),
+        ("a,queued,0,0\nb,queued,0,0\n", "wrong.csv begins with 'a,queued,0,0'; begin with the names of"),
+        ("id;status;attempt;fence\na;queued;0;0\n", "begins with 'id;status;attempt;fence'"),
+        ("id,status,status,attempt,fence\na,error,queued,0,0\n", "begins with 'id,status,status"),
+        ('[{"id": "a", "status": "queued", "attempt": 0, "fence": 0}]\n', "begins with '[{"),
+        ("id,status,attempt,fence\na,queued,0\n", "row 2: it has 3 values for 4 columns"),
+        ("id,status,attempt,fence\na,queued,0,0,9\n", "row 2: it has 5 values for 4 columns"),
+        ("id,status,attempt,fence\na,queued,0,1_0\n", "its fence is '1_0'; write a whole number"),
+        (f"id,status,attempt,fence\na,queued,0,{'9' * 5000}\n", f"its fence is '{'9' * 79}...; write"),
+        ("id,status,attempt,fence\na,done,0,0\n", "its status is 'done'; write one of queued, running,"),
+        ("id,status,attempt,fence\na,queued,0,0\na,error,0,0\n", "row 3: an earlier row is the same"),
+        ("activity_id,fence,n,status\na,0,0,queued\na,0,0,queued\n", "row 3: an earlier row is the same"),
+        ("activity_id,fence,n,status\na,0,0,queued\n", "1 activity without a row of activities, such as 'a'"),
+        ("activity_id,fence,n,status,at\na,0,0,queued,1e300\n", "its at is '1e300'; write seconds"),
+        (
+            '{"id": {"a": 1}, "status": "queued", "attempt": 0, "fence": 0}\n',
+            "its id is {'a': 1}; write a text",
+        ),
+        ('{"id": "a", "status": ["queued"], "attempt": 0, "fence": 0}\n', "its status is ['queued']; write"),
+        ('{"id": "a", "status": "error", "status": "queued"}\n', "row 1: it has two values of one name"),
+        ('{"a":' * 100_000 + "\n", "row 1: is nested too deep to be read"),
         ("id,status,attempt,fence\n\udcff,queued,0,0\n", "wrong.csv is no file of CSV"),
     ],
 )
@@ -94,6 +117,31 @@ def test_a_file_that_is_no_export_is_refused(
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
     assert cli.main(["check", "--export", str(path)]) == 64
     assert words in capsys.readouterr().err
+
+
+def test_an_export_may_come_through_a_pipe_with_a_mark_and_lines_of_another_system(
+    tmp_path: Path,
+) -> None:
+    text = '\ufeff\r\nid,status,attempt,fence,note\r\na,complete,1, 7,"two\r\nlines"\r\n\r\n'
+    read_end, write_end = os.pipe()
+    os.write(write_end, text.encode())
+    os.close(write_end)
+    lines = tmp_path / "log.jsonl"
+    rows = [{"activity_id": "a", "fence": fence, "n": n, "status": status} for status, fence, n in LOG]
+    lines.write_text("\n" + "\n".join(map(json.dumps, rows)), "utf-8")
+    try:
+        history = read_export([Path(f"/dev/fd/{read_end}"), lines])
+    finally:
+        os.close(read_end)
+    assert judge_export(history).results["protocol"].summary.startswith("5 steps of 1 activity, as the model")
+
+
+def test_a_record_without_a_log_is_a_broken_promise(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [str(log_csv(tmp_path, *LOG)), str(json_lines(tmp_path, record(), record(id="b")))]
+    assert cli.main(["check", "--export", *files]) == 1
+    assert "the record, complete in the state not enqueued: it has no log" in capsys.readouterr().out
 
 
 def test_an_export_is_no_history(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.history import History, Operation, OperationType, Recorder
+from harness.history.operation import LAST_TIME
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -27,7 +28,7 @@ def an(f: str = "run", *, at: int = 0, process: str = "worker-1") -> Operation:
 @given(
     st.builds(
         Operation,
-        time=st.integers(),
+        time=st.integers(-LAST_TIME, LAST_TIME),
         process=st.text(),
         type=st.sampled_from(OperationType),
         f=st.text(),
@@ -48,6 +49,9 @@ def test_an_operation_is_one_line_and_comes_back_as_it_was(operation: Operation)
         ("[]", "is not a JSON object"),
         ('{"time":1,"process":"p","type":"ok"}', "lacks one of time, process, type, f"),
         ('{"time":"1","process":"p","type":"ok","f":"run"}', "lacks one of time, process, type, f"),
+        ('{"time":true,"process":"p","type":"ok","f":"run"}', "lacks one of time, process, type, f"),
+        (f'{{"time":{LAST_TIME + 1},"process":"p","type":"ok","f":"run"}}', "has a time that no clock has"),
+        (f'{{"time":{-LAST_TIME - 1},"process":"p","type":"ok","f":"run"}}', "has a time that no clock has"),
         ('{"time":1,"process":"p","type":"done","f":"run"}', "unknown type 'done'"),
         ('{"time":1,"process":"p","type":"ok","f":"run","value":[]}', "value that is not an object"),
     ],
