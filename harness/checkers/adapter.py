@@ -143,9 +143,9 @@ def _bodies(history: History) -> Iterator[Mistake]:
     """Tasks that are complete in the store, although no handler of the whole history recorded a run."""
     if next(history.where("run"), None) is None:
         complete = {
-            operation.value.get("task")
+            task
             for operation in history.where("record")
-            if operation.value.get("status") == COMPLETE
+            if operation.value.get("status") == COMPLETE and type(task := operation.value.get("task")) is int
         }
         if complete:
             what = f"{counted(len(complete), 'task')} completed, but no handler recorded a `run`"

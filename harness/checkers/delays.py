@@ -7,6 +7,7 @@ from harness.checkers.counterexample import Counterexample, explain
 from harness.checkers.settings import keeps_settings
 from harness.history import History, InjectionKind
 from harness.history.faults import injected_faults
+from harness.history.fields import optional_seconds
 from harness.history.figures import NANOSECONDS, counted, quantile, seconds
 from harness.history.runs import runs
 from harness.history.submissions import submissions
@@ -84,7 +85,7 @@ def _due(history: History) -> dict[int, int]:
 def _due_times(history: History) -> dict[int, int]:
     found: dict[int, int] = {}
     for one in submissions(history):
-        delay = one.request.value.get("delay")
-        if isinstance(delay, int | float) and delay > 0:
+        delay = optional_seconds(one.request, "delay") or 0.0
+        if delay > 0:
             found.setdefault(one.task, one.request.time + round(delay * NANOSECONDS))
     return found

@@ -11,6 +11,7 @@ from harness.checkers.counterexample import Counterexample, explain
 from harness.checkers.settings import keeps_settings
 from harness.history import History
 from harness.history.faults import injected_faults
+from harness.history.fields import optional_seconds
 from harness.history.figures import NANOSECONDS, counted, seconds
 from harness.history.lost_leases import LONGEST_LEASE
 from harness.history.promises import promises
@@ -108,7 +109,7 @@ def _locked_tasks(history: History) -> Mapping[str, Sequence[_Locked]]:
     disturbed = _disturbances(history)
     found: dict[tuple[str, int], _Locked] = {}
     for one in submissions(history):
-        key, delay = one.request.value.get("lock"), one.request.value.get("delay")
+        key, delay = one.request.value.get("lock"), optional_seconds(one.request, "delay")
         if key is None or delay or one.task not in began:
             continue
         start, answer = one.request.time, one.answer.time if one.answer and one.acknowledged else None

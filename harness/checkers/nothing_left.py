@@ -7,7 +7,7 @@ from harness.checkers.delivery import WAITING, account
 from harness.checkers.settings import keeps_settings
 from harness.history import History, Operation
 from harness.history.ending import open_end
-from harness.history.fields import whole
+from harness.history.fields import optional_number, whole
 from harness.history.promises import delivers_again
 
 NAMED = 20  # orphans in a counterexample
@@ -68,5 +68,5 @@ def _all_ended(history: History) -> bool:
 
 def _unaccounted(report: Operation, in_states: int) -> int | None:
     """How many more tasks the queue knows than its states hold; None if it does not count the tasks it knows."""
-    known = report.value.get("known")
-    return known - in_states if type(known) is int else None
+    known = optional_number(report, "known")
+    return None if known is None else known - in_states

@@ -11,7 +11,7 @@ from harness.checkers.settings import keeps_settings
 from harness.history import History, InjectionKind, OperationType
 from harness.history.ending import cut_short, open_end, stopped_at
 from harness.history.faults import FaultWindow, injected_faults, killed_workers
-from harness.history.fields import whole
+from harness.history.fields import optional_seconds, whole
 from harness.history.figures import counted, seconds
 from harness.history.late_records import late_records
 from harness.history.machine import bound_lost_to_machine, lost_to_machine
@@ -128,13 +128,13 @@ def _is_asked(history: History, signal: FaultWindow) -> bool:
 
 
 def _stopped(signal: FaultWindow, exit_: PoolExit | None, graceful: float, margin: float) -> _StoppedPool:
-    own = signal.injection.value.get("graceful")
+    own = optional_seconds(signal.injection, "graceful")
     return _StoppedPool(
         pool=str(signal.parent) if signal.pool is None else signal.pool,
         workers=frozenset(signal.workers),
         signalled=signal.start,
         exit=exit_,
-        graceful=float(own) if isinstance(own, int | float) else graceful,
+        graceful=graceful if own is None else own,
         margin=margin,
     )
 

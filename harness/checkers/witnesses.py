@@ -16,7 +16,7 @@ from harness.checkers.settings import keeps_settings
 from harness.history import History, Operation, OperationType
 from harness.history.ending import open_end
 from harness.history.faults import killed_workers
-from harness.history.fields import activity_of, task_of, whole
+from harness.history.fields import activity_of, optional_number, task_of, whole
 from harness.history.figures import counted
 from harness.history.promises import delivers_again
 from harness.history.records import completions, records
@@ -102,9 +102,9 @@ def _unexpected(history: History) -> Iterator[Counterexample]:
 
 def _too_many(history: History) -> Iterator[_Count]:
     found, recorded = account(history), records(history)
-    known = _queue(history).value.get("known")
+    known = optional_number(_queue(history), "known")
     submitted = len(found.attempted - found.refused)
-    if type(known) is int and known > max(submitted, len(recorded)):
+    if known is not None and known > max(submitted, len(recorded)):
         yield _Count(
             kind="client-redis",
             why=f"at most {counted(submitted, 'task', 'were')} submitted, but Redis knows {known}",
@@ -149,7 +149,9 @@ def _redis(history: History) -> Iterator[Counterexample | _Count]:
     pending = {name for name, op in recorded.items() if op.value.get("status") not in TERMINAL}
     last = _queue(history)
     named, waiting = last.value.get("held"), _waiting(last)
-    if isinstance(named, list | tuple):
+    if named is not None and not isinstance(named, list | tuple):
+        raise ValueError(f"the queue names {named!r} as held; record a list of activities")
+    if named is not None:
         held = {str(one) for one in named}
         held -= recorded.keys() - pending if delivers_again(history) else set()
         yield from _held_and_recorded(held, pending, recorded)
@@ -176,8 +178,8 @@ def _held_and_recorded(
 
 def _waiting(queue: Operation) -> int | None:
     """The number of known tasks without dead letters; None if the queue does not report it."""
-    known, dead = queue.value.get("known"), queue.value.get("dead") or 0
-    return known - (len(dead) if isinstance(dead, list | tuple) else dead) if type(known) is int else None
+    known, dead = optional_number(queue, "known"), queue.value.get("dead") or 0
+    return None if known is None else known - (len(dead) if isinstance(dead, list | tuple) else dead)
 
 
 def _finished_and_held(history: History, held: set[str]) -> Iterator[Counterexample]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from harness.history.fields import optional_whole
+from harness.history.fields import optional_seconds, optional_whole
 from harness.history.figures import NANOSECONDS
 from harness.history.history import History
 from harness.history.injection import HEAL, INJECT, InjectionKind
@@ -93,12 +93,16 @@ def _fault_windows(history: History) -> Sequence[FaultWindow]:
     injections: dict[object, list[Operation]] = {}
     healed: dict[object, Operation] = {}
     for operation in history.by_process(NEMESIS):
-        number, phase = operation.value.get("fault"), operation.value.get("phase")
+        number, phase = optional_whole(operation, "fault"), operation.value.get("phase")
         if phase == HEAL:
             healed[number] = operation
         elif phase == INJECT:
             key = ("unnumbered", len(injections)) if number is None else number
             injections.setdefault(key, []).append(operation)
+        else:
+            raise ValueError(
+                f"a {operation.f} operation of {NEMESIS} has the phase {phase!r}; record {INJECT} or {HEAL}"
+            )
     return [_window(logged, healed.get(logged[0].value.get("fault"))) for logged in injections.values()]
 
 
@@ -132,12 +136,13 @@ def _kind(injection: Operation) -> InjectionKind:
 
 
 def _own_end(logged: Sequence[Operation]) -> int:
-    lasted = [(op.time, op.value.get("seconds")) for op in logged]
-    return max(at + round(s * NANOSECONDS) if isinstance(s, int | float) else at for at, s in lasted)
+    return max(op.time + round((optional_seconds(op, "seconds") or 0.0) * NANOSECONDS) for op in logged)
 
 
 def _pids(injection: Operation) -> Sequence[int]:
-    found = injection.value.get("pids") or ()
+    found = injection.value.get("pids")
+    if found is None:
+        return ()
     if not isinstance(found, list | tuple) or any(type(pid) is not int for pid in found):
         raise ValueError(
             f"the injection of {injection.f} has the pids {found!r}; record a list of whole numbers"

@@ -6,7 +6,8 @@ checker that skips unreadable evidence would find a broken recording VALID.
 
 from __future__ import annotations
 
-from harness.history.operation import Operation
+from harness.history.figures import NANOSECONDS
+from harness.history.operation import LAST_TIME, Operation
 
 
 def task_of(operation: Operation) -> int:
@@ -29,6 +30,23 @@ def whole(operation: Operation, name: str) -> int:
 def optional_whole(operation: Operation, name: str) -> int | None:
     """A whole number that the operation may lack; raises `ValueError` for a value of any other type."""
     return None if operation.value.get(name) is None else whole(operation, name)
+
+
+def optional_number(operation: Operation, name: str) -> int | None:
+    """A whole number that the operation may lack, or give as a list of names; None for both."""
+    found = operation.value.get(name)
+    return None if isinstance(found, list | tuple) else optional_whole(operation, name)
+
+
+def optional_seconds(operation: Operation, name: str) -> float | None:
+    """A time in seconds that the operation may lack; raises `ValueError` for what is none."""
+    found = operation.value.get(name)
+    if found is None or (type(found) in (int, float) and abs(found) <= LAST_TIME / NANOSECONDS):
+        return found
+    raise ValueError(
+        f"a {operation.f} operation of {operation.process} has {found!r} where {name!r} belongs; "
+        "record it as a number of seconds"
+    )
 
 
 def activity_of(operation: Operation) -> str | None:

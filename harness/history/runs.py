@@ -73,7 +73,7 @@ def _runs(history: History) -> Sequence[Run]:
     open_at: dict[tuple[str, int, object], int] = {}
     for operation in history.where("run"):
         task = task_of(operation)
-        key = (operation.process, task, operation.value.get("fence"))
+        key = (operation.process, task, optional_whole(operation, "fence"))
         if operation.type is OperationType.INVOKE:
             open_at[key] = len(first)
             first.append((task, operation))

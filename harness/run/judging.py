@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -60,8 +59,11 @@ def judge(scenario: Scenario, history: History, target: Target | None = None) ->
 def judge_alone(history: History, target: Target | None = None) -> JudgedHistory:
     """Judge a history with the checkers that it carries; with the usual ones if it carries none."""
     carried = next(history.where(CHECKERS), None)
-    if carried is None:
-        checkers, left_out = usual_checkers(history)
+    if carried is None or not _names_checkers(carried.value):
+        try:
+            checkers, left_out = usual_checkers(history)
+        except ValueError as error:
+            checkers, left_out = {"usual": _unjudged(f"the usual checkers cannot be chosen: {error}")}, []
         note = "the history does not carry the checkers of its run, so the usual ones are asked"
         note += f", without {_listed(left_out)}" if left_out else ""
         return JudgedHistory("", "A history without a scenario.", _judged(checkers, history, target), note)
@@ -126,19 +128,34 @@ def found_by_the_run(verdict: str, summary: str) -> Checker:
 
 
 def carried_checkers(value: Mapping[str, Any]) -> tuple[dict[str, Checker], list[str]]:
-    """The checkers that a history carries, by name, and the names of those that it cannot carry."""
+    """The checkers that a history carries, by name, and the names of those that it cannot carry.
+
+    One that this installation cannot make again, as that of a later version, is UNKNOWN: the run asked it.
+    """
     found, missing = {}, []
-    for name, one in dict(value.get("checkers") or {}).items():
+    for name, one in value["checkers"].items():
+        if one is None:
+            missing.append(str(name))
+            continue
         try:
             found[str(name)] = _made_again(one)
-        except NotCarried:
-            missing.append(str(name))
+        except NotCarried as error:
+            why = f"the run asked it, but {error}; judge with the version that recorded the history"
+            found[str(name)] = _unjudged(why)
     return found, missing
+
+
+def _names_checkers(value: Mapping[str, Any]) -> bool:
+    return isinstance(value.get("checkers"), Mapping) and bool(value["checkers"])
+
+
+def _unjudged(why: str) -> Checker:
+    return lambda _: CheckResult(verdict=Verdict.UNKNOWN, summary=why)
 
 
 def _made_again(value: Any) -> Checker:
     if not isinstance(value, Mapping):
-        raise NotCarried("it was recorded by its name alone")
+        raise NotCarried(f"{value!r} describes no checker")
     try:
         made: Checker = made_again(value)
     except NotCarried:
@@ -156,34 +173,43 @@ def _judged(
     own: Callable[[], Mapping[str, Checker]] = getattr(target, "checkers", dict)
     every = {**_recorded(history), **checkers, **own()}
     results = without_mistakes(as_promised(check_all(every, history), history), history)
-    gaps = unreadable(history)
+    gaps = _gaps(history)
     return {name: result.doubted(f"since {gaps[0]}") for name, result in results.items()} if gaps else results
 
 
+def _gaps(history: History) -> list[str]:
+    try:
+        return unreadable(history)
+    except ValueError as error:  # a fault that cannot be read may be what a checker misses
+        return [str(error)]
+
+
 def _recorded(history: History) -> dict[str, Checker]:
-    """The checkers of what the history holds. What cannot be read has none: other checkers read it too, and say so."""
+    """The checkers of what the history holds; UNKNOWN for what cannot be read."""
     found: dict[str, Checker] = {}
-    for checkers in _OF_WHAT_IS_RECORDED:
-        with suppress(ValueError):
+    for name, checkers in _OF_WHAT_IS_RECORDED.items():
+        try:
             found |= checkers(history)
+        except ValueError as error:
+            found[name] = _unjudged(str(error))
     return found
 
 
-_OF_WHAT_IS_RECORDED: tuple[Callable[[History], Mapping[str, Checker]], ...] = (
-    recorded_invariants,
-    recorded_deadlocks,
-    recorded_evictions,
-    checker_of_load,
-    recorded_budget,
-    recorded_results,
-    recorded_delays,
-    recorded_charges,
-    recorded_keys,
-    recorded_lock_order,
-    recorded_orphans,
-    recorded_cancels,
-    recorded_retries,
-)
+_OF_WHAT_IS_RECORDED: Mapping[str, Callable[[History], Mapping[str, Checker]]] = {
+    "invariants": recorded_invariants,
+    "deadlocks": recorded_deadlocks,
+    "evictions": recorded_evictions,
+    "load": checker_of_load,
+    "costs": recorded_budget,
+    "results": recorded_results,
+    "delays": recorded_delays,
+    "charges": recorded_charges,
+    "keys": recorded_keys,
+    "lock_order": recorded_lock_order,
+    "orphans": recorded_orphans,
+    "cancels": recorded_cancels,
+    "retries": recorded_retries,
+}
 
 
 def _listed(names: list[str]) -> str:

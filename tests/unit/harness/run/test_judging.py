@@ -12,7 +12,7 @@ from harness import cli
 from harness.checkers import budget_per_kill, duplicates, standard
 from harness.checkers.base import Checker, CheckResult, Verdict, check_all
 from harness.checkers.settings import NotCarried, made_again, recorded
-from harness.history import History, InjectionKind
+from harness.history import History, InjectionKind, Operation, OperationType
 from harness.history.promises import Loss, Promises
 from harness.queues.cells import CELLS
 from harness.run.judging import carried_checkers, checkers_of, checkers_operation, judge_alone
@@ -83,11 +83,23 @@ def test_a_checker_of_ones_own_is_named_and_not_asked() -> None:
         {"made_by": "delivery"},
         "delivery",
         7,
-        None,
     ],
 )
-def test_a_file_names_no_other_code(value: object) -> None:
-    assert carried_checkers({"checkers": {"one": value}}) == ({}, ["one"])
+def test_a_file_names_no_other_code_and_a_checker_that_cannot_be_made_is_unknown(value: object) -> None:
+    found, missing = carried_checkers({"checkers": {"one": value, "other": None}})
+    assert missing == ["other"]
+    result = found["one"](History.of([]))
+    assert result.verdict is Verdict.UNKNOWN
+    assert "judge with the version that recorded the history" in result.summary
+
+
+@pytest.mark.parametrize(
+    "value", [{}, {"checkers": {}}, {"checkers": ["delivery"]}, {"checkers": "delivery"}]
+)
+def test_a_history_that_names_no_checker_is_asked_the_usual_ones(value: dict[str, object]) -> None:
+    broken = HistoryBuilder().enqueued(1).ran(1, by=12).recorded(1, status="error").history
+    carried = Operation(time=0, process="runner", type=OperationType.INFO, f="checkers", value=value)
+    assert judge_alone(History.of([carried, *broken])).results["delivery"].verdict is Verdict.INVALID
 
 
 def test_only_checkers_describe_themselves() -> None:
