@@ -17,17 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import loadtests
-from harness.command_line import report_interrupt, sigterm_raises
+from harness.command_line import exit_code_of
 from harness.environments.base import Environment
 from harness.environments.deadlocks import DeadlockWatch
 from harness.environments.log_errors import LogWatch
 from harness.environments.urls import database_name
-from harness.errors import HarnessError
 from harness.history import History
 from harness.load.generator import LocustCommand, require_locust, run_locust
 from harness.load.system import PoolCommand, SystemUnderLoad
 from harness.load.task_log import ENV_FOLDER, counted
-from harness.masking import masked
 from harness.progress import PlainLines, Progress
 from harness.report import locked_folder
 from harness.targets.body import ENV_HISTORY
@@ -43,16 +41,13 @@ _STOP_SECONDS = 30.0
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one load test; returns the exit code."""
-    with sigterm_raises():
-        try:
-            request = LoadRequest.parse(list(sys.argv[1:] if arguments is None else arguments))
-            require_locust()
-            return _run(request, PlainLines())
-        except HarnessError as error:
-            print(f"loadtests: {masked(str(error))}", file=sys.stderr)
-            return error.exit_code
-        except KeyboardInterrupt as interrupt:
-            return report_interrupt("loadtests", interrupt)
+    return exit_code_of("loadtests", lambda: _load_test(arguments))
+
+
+def _load_test(arguments: Sequence[str] | None) -> int:
+    request = LoadRequest.parse(list(sys.argv[1:] if arguments is None else arguments))
+    require_locust()
+    return _run(request, PlainLines())
 
 
 def _run(request: LoadRequest, progress: Progress) -> int:

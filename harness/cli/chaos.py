@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, _ArgumentGroup
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,7 @@ from harness.cli.load_options import add_load
 from harness.cli.request import RunRequest
 from harness.cli.series import ScenarioSeries
 from harness.cli.verdict_lines import annotation, in_github, show_verdict
-from harness.command_line import Parser, above_zero, filled_path, positive
+from harness.command_line import Parser, above_zero, filled_path, positive, whole
 from harness.environments import BACKENDS
 from harness.errors import EXIT_UNKNOWN, HarnessError
 from harness.masking import masked, one_line
@@ -48,7 +49,9 @@ def add_chaos(parser: ArgumentParser, common: ArgumentParser) -> None:
     run.set_defaults(run=run_scenarios)
     _add_run(run)
     replay = actions.add_parser("replay", help="run the faults that a --shrink has left", parents=[common])
-    replay.add_argument("file", type=Path, metavar="FILE", help="replay-NAME.json in the folder of a report")
+    replay.add_argument(
+        "file", type=filled_path, metavar="FILE", help="replay-NAME.json in the folder of a report"
+    )
     replay.set_defaults(run=replay_run)
 
 
@@ -65,7 +68,9 @@ def _add_run(run: ArgumentParser) -> None:
         action="store_true",
         help="after INVALID: search for the fewest faults that still break it",
     )
-    run.add_argument("--seed", type=int, metavar="N", help="repeat a schedule (default: random, and printed)")
+    run.add_argument(
+        "--seed", type=whole, metavar="N", help="repeat a schedule (default: random, and printed)"
+    )
     run.add_argument(
         "--tasks",
         type=positive,
@@ -167,8 +172,8 @@ def list_scenarios(options: Namespace) -> int:
 
 def _numbers(text: str) -> frozenset[int]:
     words = [] if text == "none" else text.split(",")
-    if not all(word.strip().isdecimal() for word in words):
-        raise ArgumentTypeError(f"{text!r} is no list of numbers such as 2,5, and not the word none")
+    if not all(re.fullmatch(r"\s*[0-9]{1,9}\s*", word) for word in words):
+        raise ArgumentTypeError(f"{text[:40]!r} is no list of numbers such as 2,5, and not the word none")
     return frozenset(map(int, words))
 
 

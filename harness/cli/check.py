@@ -10,6 +10,8 @@ from dataclasses import asdict
 
 from harness.checkers.asked import unasked
 from harness.checkers.base import CheckResult, Verdict
+from harness.cli.given_history import given_history
+from harness.cli.written import keep_evidence
 from harness.command_line import filled_path
 from harness.errors import UsageError
 from harness.history import History
@@ -76,15 +78,10 @@ def _judged(options: Namespace) -> tuple[History, JudgedHistory]:
     if options.export is not None:
         return _judged_export(options)
     scenario = None if options.scenario is None else registry.scenario(options.scenario)
-    if not options.history.exists():
-        raise UsageError(f"There is no history at {options.history}. Name a .jsonl file or a folder of them.")
-    if (inner := options.history / "history").is_dir():
-        names = ", ".join(sorted(one.name for one in inner.iterdir() if one.is_dir()))
-        raise UsageError(
-            f"{options.history} is the folder of a report. Name a history below it: {inner}/NAME, with NAME of {names}."
-        )
+    if options.html is not None:
+        keep_evidence(options.html, options.history, "--html")
     target = None if options.app is None else registry.application(options.app)
-    history = History.load(options.history)
+    history = given_history(options.history)
     if scenario is None:
         judged = judge_alone(history, target)
     else:

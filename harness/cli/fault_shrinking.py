@@ -11,11 +11,13 @@ from harness.checkers.base import Verdict
 from harness.errors import UsageError
 from harness.history.faults import fault_windows
 from harness.history.figures import counted
+from harness.json_file import read_json
 from harness.scenario import ScenarioRun
 from harness.shrinking import cut
 
 MOST_TRIES = 24
 _VERSION = 1
+_REMEDY = "name replay-….json of a report folder."
 
 
 class FaultShrinker:
@@ -56,15 +58,10 @@ def write_replay(file: Path, arguments: Sequence[str]) -> None:
 
 def replayed(file: Path) -> list[str]:
     """The arguments of the run in a file; raises `UsageError` if it is none."""
-    try:
-        match json.loads(file.read_text("utf-8")):
-            case {"version": 1, "arguments": [*words]} if all(isinstance(word, str) for word in words):
-                return words
-    except OSError as error:
-        raise UsageError(f"{file} cannot be read ({error.strerror}). Name the file of a --shrink.") from None
-    except ValueError:
-        pass
-    raise UsageError(f"{file} is not the file of a --shrink. Name replay-….json of a report folder.")
+    match read_json(file, _REMEDY):
+        case {"version": 1, "arguments": [*words]} if all(isinstance(word, str) for word in words):
+            return words
+    raise UsageError(f"{file} is not the file of a --shrink of this version; {_REMEDY}")
 
 
 def _broken(run: ScenarioRun) -> frozenset[str]:

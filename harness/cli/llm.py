@@ -11,11 +11,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from harness.command_line import above_zero, filled_path, positive
+from harness.cli.given_history import given_history
+from harness.command_line import above_zero, filled_path, positive, whole
 from harness.errors import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, UsageError
 from harness.history import History
 from harness.history.faults import injected_faults
 from harness.history.runs import runs
+from harness.json_file import read_json
 from harness.llm.budget import Budget
 from harness.llm.costs import RunCosts, SpentTokens, costs
 from harness.llm.costs_in_history import recorded_bill, recorded_prices
@@ -58,7 +60,7 @@ def _add_serve(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--profile", type=filled_path, metavar="FILE", help="settings as JSON; options override them"
     )
-    parser.add_argument("--seed", type=int, help="seed of answers, latencies and faults")
+    parser.add_argument("--seed", type=whole, help="seed of answers, latencies and faults")
     parser.add_argument(
         "--time-scale", type=above_zero(_MOST_TIME_SCALE), metavar="N", help="simulated seconds in a real one"
     )
@@ -149,7 +151,7 @@ def _write(path: Path, records: object) -> None:
 
 def show_costs(options: Namespace) -> int:
     """Print the costs; returns 0, 1 if the budget is exceeded, or 2 if the costs are not exact."""
-    billed = History.load(Path(options.source)) if Path(options.source).is_dir() else None
+    billed = given_history(Path(options.source)) if Path(options.source).is_dir() else None
     prices = None if billed is None else recorded_prices(billed)
     prices = prices if options.prices is None else PriceList.read(options.prices)
     budget = None if options.budget is None else Budget.parse(options.budget)
@@ -176,9 +178,7 @@ def show_costs(options: Namespace) -> int:
 
 def _history(path: Path, records: MeterRecords) -> History:
     """A history; raises `UsageError` if it is of another time or machine than the records."""
-    if not path.exists():
-        raise UsageError(f"There is no history at {path}. Name a .jsonl file or a folder of them.")
-    history = History.load(path)
+    history = given_history(path)
     times = [operation.time for operation in history]
     started = [request.started for request in records.requests]
     if times and started and (max(started) < min(times) or max(times) < min(started)):
@@ -204,14 +204,8 @@ def _billed(history: History, options: Namespace) -> MeterRecords:
 def _records(source: str, activity: str | None) -> MeterRecords:
     if source.startswith(("http://", "https://")):
         return Endpoint.at(source).records(activity, settle=_SETTLE_SECONDS)
-    try:
-        value = json.loads(Path(source).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"{source} cannot be read ({error}). Give a URL, a file of `harness llm serve --meter`, or a history of "
-            "`harness chaos run --meter`."
-        ) from error
-    found = MeterRecords.of_value(value)
+    wanted = "give a URL, a file of `harness llm serve --meter`, or a history of `harness chaos run --meter`."
+    found = MeterRecords.of_value(read_json(Path(source), wanted))
     return found if activity is None else found.of_activity(activity)
 
 

@@ -8,24 +8,17 @@ one sentence on stderr; `--debug` adds the traceback.
 
 from __future__ import annotations
 
-import errno
-import os
 import sys
-import traceback
 from argparse import Namespace
 from collections.abc import Sequence
-from contextlib import suppress
+from functools import partial
 
 from harness.cli import chaos, check, crashpoints, doctor, images, llm, load, queues, report, simulate, target
-from harness.command_line import Parser, installed_version, report_interrupt, sigterm_raises
-from harness.errors import EXIT_UNKNOWN, HarnessError
-from harness.masking import masked_words, terminal_safe
+from harness.command_line import Parser, exit_code_of, installed_version, is_storage
+from harness.errors import HarnessError
+from harness.masking import one_line
 
 _BUG = "This is a bug of the harness or of a target; --debug shows where."
-
-# What a full or protected disk answers.
-_STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
-_FREE = "free some space, or choose another disk with --report DIR and TMPDIR."
 
 
 def agentexec_main(arguments: Sequence[str]) -> int:
@@ -39,31 +32,18 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "harness") ->
     `program` is what the caller ran, for the messages.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    with sigterm_raises():
-        try:
-            options = _parser(program).parse_args(given, Namespace(given=given, program=program))
-            code = _run(options)
-            sys.stdout.flush()
-            return code
-        except HarnessError as error:
-            return _complain(program, str(error), error.exit_code, given)
-        except KeyboardInterrupt as interrupt:
-            return report_interrupt(program, interrupt)
-        except BrokenPipeError:  # `harness chaos list | head`
-            _drop_output()
-            return EXIT_UNKNOWN
-        except OSError as error:
-            if error.errno not in _STORAGE:
-                return _complain(program, _bug(error), EXIT_UNKNOWN, given)
-            try:
-                sys.stdout.flush()
-            except OSError:
-                _drop_output()
-            where = error.filename or "A file, or the output of this command,"
-            sentence = f"{where} cannot be written ({error.strerror}); {_FREE}"
-            return _complain(program, sentence, EXIT_UNKNOWN, given)
-        except Exception as error:  # noqa: BLE001 - a sentence instead of a traceback
-            return _complain(program, _bug(error), EXIT_UNKNOWN, given)
+    return exit_code_of(program, partial(_called, program, given), given)
+
+
+def _called(program: str, given: Sequence[str]) -> int:
+    try:
+        options = _parser(program).parse_args(given, Namespace(given=given, program=program))
+        return _run(options)
+    except Exception as error:
+        if isinstance(error, HarnessError | BrokenPipeError) or is_storage(error):
+            raise
+        sentence = one_line(f"{type(error).__name__}: {error}").rstrip(".")
+        raise HarnessError(f"{sentence}. {_BUG}") from error
 
 
 def _run(options: Namespace) -> int:
@@ -73,24 +53,6 @@ def _run(options: Namespace) -> int:
         raise HarnessError(
             f"Code that the harness imported or called ended with sys.exit({error.code!r}). Take that call out of it."
         ) from error
-    return code
-
-
-def _bug(error: Exception) -> str:
-    sentence = f"{type(error).__name__}: {error}".rstrip(".")
-    return f"{sentence}. {_BUG}"
-
-
-def _drop_output() -> None:
-    """Let what is still buffered for stdout vanish: Python would write it at its end, and complain again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _complain(program: str, sentence: str, code: int, given: Sequence[str]) -> int:
-    with suppress(OSError):
-        if "--debug" in given:
-            print(terminal_safe(masked_words(traceback.format_exc(), given)), file=sys.stderr)
-        print(f"{program}: {terminal_safe(masked_words(sentence, given))}", file=sys.stderr, flush=True)
     return code
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from harness.command_line import filled_path, positive
+from harness.command_line import filled_path, positive, whole
 from harness.errors import EXIT_UNKNOWN, EXIT_VALID
 from harness.history.figures import counted
 from harness.progress import progress_on
@@ -44,7 +44,7 @@ def add_queues(parser: ArgumentParser) -> None:
         help=f"begin no cell later (default {_MINUTES})",
     )
     parser.add_argument(
-        "--seed", type=int, default=1, metavar="N", help="seed of the first repeat (default 1)"
+        "--seed", type=whole, default=1, metavar="N", help="seed of the first repeat (default 1)"
     )
     parser.add_argument("--tasks", type=positive, default=TASKS, metavar="N", help=f"default {TASKS}")
     parser.add_argument("--report", type=filled_path, default=Path("reports", "queues"), metavar="DIR")

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING
 
 from harness.cli.simulate_again import simulate_again
 from harness.cli.simulate_bounded import MOST_FAULTS, bounded
-from harness.cli.written import write_text
-from harness.command_line import filled_path, positive
+from harness.cli.written import keep_evidence, write_text
+from harness.command_line import filled_path, positive, whole
+from harness.environments.urls import checked_url, plain_url
 from harness.errors import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, UsageError
 from harness.history import History
 from harness.history.figures import counted
+from harness.json_file import read_json
 from harness.progress import Progress, progress_on
+from harness.report import locked_folder
 from harness.targets.reference import require_reference
 
 if TYPE_CHECKING:
@@ -32,13 +35,14 @@ QUIET_RUNS, MOST_SEEDS = 2000, 100_000
 OF_CAMPAIGN = ("first", "until-saturated", "minutes")
 # A campaign ends early after this number of failing seeds.
 STOP_AFTER = 5
+_REMEDY = "name a file that a failing run wrote."
 
 
 def add_simulate(parser: ArgumentParser) -> None:
     """Add the options of the command to its parser."""
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--seeds", type=positive, metavar="N", help=f"simulate N seeds (default {SEEDS})")
-    what.add_argument("--seed", type=int, metavar="S", help="simulate one seed")
+    what.add_argument("--seed", type=whole, metavar="S", help="simulate one seed")
     what.add_argument(
         "--replay", type=filled_path, metavar="FILE", help="run a schedule that was written to a file"
     )
@@ -55,7 +59,7 @@ def add_simulate(parser: ArgumentParser) -> None:
         help=f"with --bounded: at most so many (default {MOST_FAULTS})",
     )
     parser.add_argument(
-        "--first", type=int, metavar="S", help="with --seeds: the first (default: random, and printed)"
+        "--first", type=whole, metavar="S", help="with --seeds: the first (default: random, and printed)"
     )
     parser.add_argument(
         "--until-saturated",
@@ -122,17 +126,24 @@ def simulate_command(options: Namespace) -> int:
         raise UsageError("The simulation needs the package greenlet. Install agentexec-harness[simulation].")
     from harness.simulation.postgres.driven import on_postgres
 
-    with nullcontext() if options.postgres is None else on_postgres(options.postgres):
+    if options.postgres:
+        checked_url("postgres", options.postgres, option="--postgres")
+    with nullcontext() if options.postgres is None else on_postgres(plain_url(options.postgres)):
         return _run(options)
 
 
 def _run(options: Namespace) -> int:
     if options.bounded is not None:
         _refuse(options, "--seeds", *OF_CAMPAIGN)
+        _refuse_pages(options)
         return bounded(options)
     if options.seed is None and options.replay is None:
         _refuse(options, "--bounded", "faults")
-        return _campaign(options)
+        _refuse_pages(options)
+        if options.until_saturated is None:
+            _refuse(options, "--until-saturated", "minutes")
+        with locked_folder(options.report):
+            return _campaign(options)
     _refuse(options, "--seeds", *OF_CAMPAIGN, "jobs")
     _refuse(options, "--bounded", "faults")
     return _one(options)
@@ -143,11 +154,7 @@ def _campaign(options: Namespace) -> int:
     from harness.simulation.power import Power
     from harness.simulation.simulation import simulate
 
-    if options.explain or options.history or options.html:
-        raise UsageError("--explain, --history and --html are for one run. Name it with --seed or --replay.")
     quiet: int | None = options.until_saturated
-    if quiet is None:
-        _refuse(options, "--until-saturated", "minutes")
     count = options.seeds or (SEEDS if quiet is None else MOST_SEEDS)
     limits = Limits(failing=STOP_AFTER, quiet=quiet, seconds=options.minutes and 60 * options.minutes)
     first = random.SystemRandom().randrange(1_000_000_000) if options.first is None else options.first
@@ -189,13 +196,21 @@ def _write_campaign(campaign: Campaign, folder: Path) -> Path:
 
 
 def _one(options: Namespace) -> int:
-    from harness.report import write_reports
+    from harness.report import prepare_folder, write_reports
+    from harness.report.markdown import check_file
     from harness.simulation.explain import timeline
     from harness.simulation.neighbor import nearest_passing
     from harness.simulation.picture import as_run
     from harness.simulation.simulation import simulate
 
-    outcome = simulate(_plan(options), trace=options.explain)
+    plan = _plan(options)
+    if options.history:
+        if options.replay is not None:
+            keep_evidence(options.history, options.replay, "--history")
+        check_file(options.history, "history")
+    if options.html:
+        prepare_folder(options.html)
+    outcome = simulate(plan, trace=options.explain)
     if options.history:
         _write_history(outcome, options.history)
     if options.html:
@@ -217,7 +232,10 @@ def _one(options: Namespace) -> int:
         return EXIT_VALID
     if options.replay is None:
         with progress_on() as progress:
-            _keep(outcome, options, progress)
+            try:
+                _keep(outcome, options, progress)
+            except UsageError as error:  # the finding stays
+                progress.step(str(error))
     return EXIT_INVALID
 
 
@@ -232,14 +250,11 @@ def _plan(options: Namespace) -> Plan:
 
     if options.replay is None:
         return plan_of(options.seed)
+    document = read_json(options.replay, _REMEDY)
     try:
-        text = options.replay.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise UsageError(
-            f"{options.replay} cannot be read: {why}. Name a file that a failing run wrote."
-        ) from None
-    return Plan.loads(text)
+        return Plan.from_json(document)
+    except UsageError as error:
+        raise UsageError(f"{options.replay} cannot be replayed; {_REMEDY} {error}") from None
 
 
 def _keep(outcome: SimulationResult, options: Namespace, progress: Progress) -> None:
@@ -276,6 +291,11 @@ def _write_history(outcome: SimulationResult, path: Path) -> None:
         raise UsageError(
             f"{path} cannot be written: {error.strerror}. Name another --history file."
         ) from None
+
+
+def _refuse_pages(options: Namespace) -> None:
+    if options.explain or options.history or options.html:
+        raise UsageError("--explain, --history and --html are for one run. Name it with --seed or --replay.")
 
 
 def _refuse(options: Namespace, owner: str, *names: str) -> None:

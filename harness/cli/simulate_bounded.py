@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
+from collections.abc import Sequence
 
 from harness.cli.simulate_again import simulate_again
 from harness.cli.written import write_text
 from harness.errors import EXIT_INVALID, EXIT_VALID, UsageError
 from harness.history.figures import counted
 from harness.progress import progress_on
+from harness.report import locked_folder
 
 MOST_FAULTS = 2
 # A search ends early after so many findings.
@@ -18,16 +20,19 @@ _STOP_AFTER = 5
 
 def bounded(options: Namespace) -> int:
     """Run it; returns 0 without findings, 1 with findings."""
-    from harness.simulation.bounded import prove
-    from harness.simulation.campaign import jobs_by_default
     from harness.simulation.lives import LIVES
 
-    if options.explain or options.history or options.html:
-        raise UsageError("--explain, --history and --html are for one run. Name it with --seed or --replay.")
     if unknown := sorted(set(options.bounded) - LIVES.keys()):
         raise UsageError(f"There is no life {unknown[0]!r}. Choose from {', '.join(LIVES)}.")
-    lives, faults = options.bounded or list(LIVES), options.faults or MOST_FAULTS
-    jobs = options.jobs or jobs_by_default()
+    with locked_folder(options.report):
+        return _bounded(options, options.bounded or list(LIVES))
+
+
+def _bounded(options: Namespace, lives: Sequence[str]) -> int:
+    from harness.simulation.bounded import prove
+    from harness.simulation.campaign import jobs_by_default
+
+    faults, jobs = options.faults or MOST_FAULTS, options.jobs or jobs_by_default()
     with progress_on() as progress:
         progress.step(f"{len(lives)} lives: {', '.join(lives)}; up to {counted(faults, 'fault')}")
         proof = prove(lives, faults=faults, jobs=jobs, log=progress.step, stop_after=_STOP_AFTER)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal, InvalidOperation
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from harness.errors import UsageError
+from harness.json_file import read_json
 
 _MILLION = 1_000_000
 ANY_MODEL = "*"
@@ -52,13 +52,7 @@ class PriceList:
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read a price list from a file."""
-        try:
-            value = json.loads(path.read_text("utf-8"), parse_float=Decimal)
-        except (OSError, ValueError) as error:
-            raise UsageError(
-                f"The price list {path} cannot be read ({error}). Give a file of JSON."
-            ) from error
-        return cls.of_value(value)
+        return cls.of_value(read_json(path, "give a price list.", parse_float=Decimal))
 
     def to_value(self) -> dict[str, Any]:
         """The price list as JSON, exact: its prices are texts."""

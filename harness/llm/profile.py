@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from harness.errors import UsageError
+from harness.json_file import read_json
 from harness.llm.distribution import LognormalDistribution
 from harness.llm.disturbances import Disturbance
 
@@ -79,10 +79,7 @@ class EndpointProfile:
     @classmethod
     def read(cls, path: Path) -> Mapping[str, Any]:
         """The settings in a file of JSON, for `of_value`."""
-        try:
-            value = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise UsageError(f"The profile {path} cannot be read ({error}). Give a file of JSON.") from error
+        value = read_json(path, "give a profile.")
         if not isinstance(value, dict):
             raise UsageError(f"The profile {path} is no JSON object. Give one with the settings as names.")
         return value

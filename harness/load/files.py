@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.checkers.base import Verdict
-from harness.errors import UsageError, first_line
+from harness.errors import UsageError
+from harness.json_file import read_json
 from harness.load.document import load_document
 from harness.load.load_time import LoadTime
 from harness.load.page import load_html
@@ -90,12 +91,7 @@ def write_load(
 def read_load(path: Path) -> dict[str, Any]:
     """The verdict.json of a load, given by its path or by its folder; raises `UsageError` if there is none."""
     path = path / "verdict.json" if path.is_dir() else path
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"{path} cannot be read ({first_line(error)}); name the verdict.json of a load, or its folder."
-        ) from None
+    document = read_json(path, "name the verdict.json of a load, or its folder.")
     if not isinstance(document, dict) or document.get("schema") != LOAD_SCHEMA:
         raise UsageError(f"{path} is no verdict of a load; name the verdict.json of one.")
     return document

@@ -6,7 +6,6 @@ other keys are ignored.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
+from harness.json_file import read_json
 
 REMEDY = "give the bench.json of a benchmark run, or the verdict.json of a chaos run."
 
@@ -92,12 +92,7 @@ def _row(before: Mapping[str, Any], after: Mapping[str, Any]) -> Row:
 
 def read_document(path: Path) -> Any:
     """The JSON of a file, or of the verdict.json in a report folder; raises `UsageError` if it cannot be read."""
-    try:
-        return json.loads((path / "verdict.json" if path.is_dir() else path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}); {REMEDY}") from None
-    except ValueError:
-        raise UsageError(f"{path} holds no benchmark figures and no verdicts; {REMEDY}") from None
+    return read_json(path / "verdict.json" if path.is_dir() else path, REMEDY)
 
 
 def _figures(path: Path, document: Any) -> dict[str, Mapping[str, Any]]:

@@ -6,6 +6,7 @@ A file in it is written whole or not at all.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import tempfile
@@ -77,12 +78,14 @@ def write_whole(path: Path, content: str, *, remedy: str = REMEDY) -> None:
     A device or a pipe, such as /dev/stdout, is written to and never replaced. Raises `UsageError` that says why not,
     with the `remedy`.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part = path.parent / f".{path.name}.{os.getpid()}"
     try:
-        if path.exists() and not path.is_file() and not path.is_dir():
-            path.write_text(content, encoding="utf-8")
+        if path.is_dir():
+            raise OSError(errno.EISDIR, path)
+        if path.exists() and not path.is_file():
+            path.write_text(content, encoding="utf-8", errors="replace")
             return
-        part.write_text(content, encoding="utf-8")
+        part.write_text(content, encoding="utf-8", errors="replace")
         part.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):

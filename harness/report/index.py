@@ -167,7 +167,7 @@ def _report(file: Path) -> StoredReport:
         raise ValueError(document["schema"])
     page = file.with_name("report.html")
     name, at = file.parent.name, str(document["written_at"])
-    href = quote(f"{name}/{page.name if page.exists() else file.name}")
+    href = quote(f"{name}/{page.name if page.exists() else file.name}", errors="surrogateescape")
     return StoredReport(
         name=name,
         at=at,

@@ -63,14 +63,14 @@ def markdown(runs: Sequence[ScenarioRun]) -> str:
     return "\n".join(rows) + "\n"
 
 
-def check_file(path: Path) -> Path:
+def check_file(path: Path, what: str = "summary") -> Path:
     """The path itself; raises `UsageError` if no file can be written there, before anything is started."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8"):
             return path
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise _unwritable(path, error, what) from None
 
 
 def write_markdown(runs: Sequence[ScenarioRun], path: Path) -> None:
@@ -99,9 +99,9 @@ def append_step_summary(text: str) -> None:
         print(f"harness: {_unwritable(Path(path), error)}", file=sys.stderr)
 
 
-def _unwritable(path: Path, error: OSError) -> UsageError:
+def _unwritable(path: Path, error: OSError, what: str = "summary") -> UsageError:
     why = os.strerror(error.errno or 0)
-    return UsageError(f"The summary {path} cannot be written ({why}); name another file.")
+    return UsageError(f"The {what} {path} cannot be written ({why}); name another file.")
 
 
 def _details(run: ScenarioRun) -> list[str]:

@@ -12,10 +12,12 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -213,6 +215,7 @@ def _environment() -> Environment:
         groups=_groups,
         css=lambda verdict: str(verdict).lower().replace(" ", "-"),
         counted=counted,
+        urlencode=partial(quote, errors="surrogateescape"),  # the name of a file need not be text
     )
     environment.globals.update(ends=(*(outcome.value for outcome in BarOutcome), "cut"))
     return environment

@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness.command_line import Parser, above_zero, filled_path, positive
+from harness.command_line import Parser, above_zero, exit_code_of, filled_path, positive
 from harness.environments import make_environment
 from harness.environments.deadlocks import Deadlocks, DeadlockWatch
-from harness.errors import EXIT_INVALID, EXIT_VALID, HarnessError
-from harness.masking import masked
-from harness.report import prepare_folder
+from harness.errors import EXIT_INVALID, EXIT_VALID
+from harness.report import locked_folder
+from harness.report.folder import write_whole
 from loadtests.bench import (
     arrivals,
     claims,
@@ -68,12 +68,7 @@ MOST_MINUTES = 1_440
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the chosen benchmarks on fresh servers; returns the exit code, 1 after a deadlock in Postgres."""
-    try:
-        options = _options(arguments)
-        return _run(options)
-    except HarnessError as error:
-        print(f"bench: {masked(str(error))}", file=sys.stderr)
-        return error.exit_code
+    return exit_code_of("bench", lambda: _in_folder(_options(arguments)))
 
 
 def _options(arguments: Sequence[str] | None) -> Namespace:
@@ -99,8 +94,12 @@ def _options(arguments: Sequence[str] | None) -> Namespace:
     return options
 
 
-def _run(options: Namespace) -> int:
-    folder = prepare_folder(options.report)
+def _in_folder(options: Namespace) -> int:
+    with locked_folder(options.report) as folder:
+        return _run(options, folder / "bench.json")
+
+
+def _run(options: Namespace, path: Path) -> int:
     results: dict[str, list[BenchResult]] = {}
     servers: dict[str, str] = {}
     deadlocks: dict[str, Deadlocks] = {}
@@ -123,11 +122,10 @@ def _run(options: Namespace) -> int:
         results[name] = found if isinstance(found, list) else [found]
         for result in results[name]:
             print(_line(result), flush=True)
-    document = _document(results, servers) | {
-        "deadlocks": {name: one.to_value() for name, one in deadlocks.items()}
-    }
-    path = folder / "bench.json"
-    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        document = _document(results, servers) | {
+            "deadlocks": {name: one.to_value() for name, one in deadlocks.items()}
+        }
+        write_whole(path, json.dumps(document, indent=2) + "\n")  # now: the next one may be interrupted
     print(f"figures: {path}")
     bad = {name: one for name, one in deadlocks.items() if one.count != 0}
     for name, one in bad.items():

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.command_line import Parser, filled_path, positive
+from harness.command_line import Parser, exit_code_of, filled_path, positive
 from harness.environments import make_environment
 from harness.environments.base import Environment
 from harness.environments.deadlocks import DeadlockWatch
-from harness.errors import EXIT_INVALID, EXIT_VALID, HarnessError
+from harness.errors import EXIT_INVALID, EXIT_VALID, HarnessError, UsageError, first_line
 from harness.masking import masked
-from harness.report import prepare_folder
+from harness.report import locked_folder
 from loadtests.peers.catalog import Peer, all_peers, chosen
 from loadtests.peers.measure import PeerMeasurement
 from loadtests.peers.plot import picture
@@ -30,12 +30,7 @@ _JSON, _TABLES, _PLOT = "peers.json", "peers.md", "peers.svg"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure the chosen peers; returns the exit code, 1 after a deadlock or a round without figures."""
-    try:
-        options = _options(arguments)
-        return _run(chosen(options.peers, all_peers()), options)
-    except HarnessError as error:
-        print(f"peers: {masked(str(error))}", file=sys.stderr)
-        return error.exit_code
+    return exit_code_of("peers", lambda: _in_folder(_options(arguments)))
 
 
 def _options(arguments: Sequence[str] | None) -> Namespace:
@@ -52,8 +47,25 @@ def _options(arguments: Sequence[str] | None) -> Namespace:
     return parser.parse_args(arguments)
 
 
-def _run(peers: Sequence[Peer], options: Namespace) -> int:
-    folder = prepare_folder(options.report)
+def _in_folder(options: Namespace) -> int:
+    peers = chosen(options.peers, all_peers())
+    if options.document is not None:
+        _require_page(options.document)
+    with locked_folder(options.report) as folder:
+        return _run(peers, options, folder)
+
+
+def _require_page(path: Path) -> None:
+    """Raise `UsageError` if the page cannot take the tables, before anything is measured."""
+    try:
+        replaced(path.read_text("utf-8"), "")
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"The page {path} cannot take the tables ({first_line(error)}). Name another --document."
+        ) from None
+
+
+def _run(peers: Sequence[Peer], options: Namespace, folder: Path) -> int:
     for peer in peers:
         peer.environment.create(_say)
     with make_environment("embedded") as environment:

@@ -11,11 +11,10 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.command_line import Parser, above_zero, filled_path, report_interrupt, sigterm_raises
+from harness.command_line import Parser, above_zero, exit_code_of, filled_path
 from harness.environments.embedded import EmbeddedEnvironment
-from harness.errors import HarnessError, UsageError
+from harness.errors import UsageError
 from harness.load.generator import require_locust
-from harness.masking import masked
 from harness.progress import PlainLines
 from harness.report import locked_folder
 from loadtests.stall.output import stall_picture, stall_table
@@ -26,16 +25,13 @@ _LONGEST_SECONDS = 600
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the stalls, print the table and write the files; returns the exit code."""
-    with sigterm_raises():
-        try:
-            options = _options(arguments)
-            require_locust()
-            return _run(options)
-        except HarnessError as error:
-            print(f"stall: {masked(str(error))}", file=sys.stderr)
-            return error.exit_code
-        except KeyboardInterrupt as interrupt:
-            return report_interrupt("stall", interrupt)
+    return exit_code_of("stall", lambda: _stalls(arguments))
+
+
+def _stalls(arguments: Sequence[str] | None) -> int:
+    options = _options(arguments)
+    require_locust()
+    return _run(options)
 
 
 def _options(arguments: Sequence[str] | None) -> Namespace:

@@ -103,7 +103,7 @@ def task(**parts: object) -> dict[str, object]:
         (lambda path: None, "cannot be read: No such file"),
         (lambda path: path.write_text("{"), "it is not JSON"),
         (lambda path: path.write_text("[]"), "its format is not"),
-        (lambda path: path.write_bytes(b"\xff\xfe\x00"), "it is not text"),
+        (lambda path: path.write_bytes(b"\xff\xfe\x00"), "it is not JSON"),
         (lambda path: path.write_text('{"format": "harness-simulation/1"}'), "cannot be read: 'seed'"),
         (
             lambda path: path.write_text(

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-from harness.command_line import Parser, above_zero, filled_path, positive
+from harness.command_line import Parser, above_zero, filled_path, positive, whole
 from harness.errors import HarnessError
 from harness.load.agents.arrivals import ARRIVALS
 from harness.load.agents.model import AgentModel
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> Parser:
     parser = Parser(prog="python -m harness.load.agents", description="A generative model of agent work.")
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the model (default 1)")
+    parser.add_argument("--seed", type=whole, default=1, metavar="N", help="of the model (default 1)")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     figures = actions.add_parser("figures", help="published figures, and what the model gives for each")
     figures.set_defaults(run=_figures)

@@ -12,6 +12,7 @@ import psycopg
 
 from harness.environments.local_postgres import LocalPostgres
 from harness.environments.session import Session
+from harness.errors import EnvironmentUnavailable, first_line
 from harness.simulation.jobs import launched_by
 from harness.simulation.postgres.database import database, drop_schema
 from harness.simulation.postgres.server import DrivenPostgres
@@ -19,6 +20,7 @@ from harness.simulation.stores import use_store
 
 # For the jobs of a command: the first letters of the names of its schemas, and the URL.
 VARIABLE = "HARNESS_SIMULATION_POSTGRES"
+_PATIENCE_SECONDS = 10
 OWN = ""
 """Stands for the URL of a Postgres that the command starts itself."""
 
@@ -59,6 +61,7 @@ def on_postgres(url: str) -> Iterator[None]:
     """Let the simulations of a `with` block, and those of its jobs, use the Postgres at a URL, or a private one."""
     with ExitStack() as stack:
         url = url or stack.enter_context(private_postgres())
+        _require_answer(url)
         prefix = f"simulation_{secrets.token_hex(4)}"
         stack.callback(_drop_schemas, url, prefix)
         stack.callback(os.environ.update, {VARIABLE: os.environ.get(VARIABLE, "")})
@@ -76,6 +79,15 @@ def of_this_job() -> Iterator[None]:
         return
     with database(url, f"{prefix}_{os.getpid()}") as own, use_store(partial(DrivenPostgres, own)):
         yield
+
+
+def _require_answer(url: str) -> None:
+    try:
+        psycopg.connect(url, connect_timeout=_PATIENCE_SECONDS).close()
+    except psycopg.Error as error:
+        raise EnvironmentUnavailable(
+            f"The Postgres of the simulation cannot be used: {first_line(error)}. Start it, or give another URL."
+        ) from None
 
 
 def _drop_schemas(url: str, prefix: str) -> None:

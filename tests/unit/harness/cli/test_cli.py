@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import json
 import os
 import subprocess
@@ -32,6 +33,7 @@ def _no_urls_around(monkeypatch: pytest.MonkeyPatch) -> None:
 
 EXTERNAL = ["--backend", "external", "--database-url", STAGING, "--redis-url", REDIS]
 
+SCHEDULE = str(next((Path(__file__).parents[3] / "simulation" / "schedules").glob("*.json")))
 WRONG = {
     "nothing at all": ([], "The following arguments are required: COMMAND"),
     "an unknown command": (["dance"], "invalid choice: 'dance'"),
@@ -48,13 +50,22 @@ WRONG = {
         "No scenario has the tag 'smok'. Choose from release, ",
     ),
     "an unknown option": (["chaos", "run", "kill-pool", "--sede", "3"], "nrecognized arguments: --sede 3"),
-    "a seed that is no number": (["chaos", "run", "kill-pool", "--seed", "x"], "invalid int value: 'x'"),
+    "a seed that is no number": (["chaos", "run", "kill-pool", "--seed", "x"], "'x' is not a whole number"),
     "no tasks": (["chaos", "run", "kill-pool", "--tasks", "0"], "'0' is not a whole number of 1 or more"),
     "negative tasks": (["chaos", "run", "kill-pool", "--tasks", "-5"], "'-5' is not a whole number"),
     "endlessly many tasks": (["chaos", "run", "kill-pool", "--tasks", "9" * 5000], "with at most 15 digits"),
     "more tasks than can be drawn": (["chaos", "run", "kill-pool", "--tasks", "9" * 15], "Give --tasks"),
     "tasks that are no number": (["chaos", "run", "kill-pool", "--tasks", "many"], "'many' is not a whole"),
     "no rate": (["chaos", "run", "kill-pool", "--rate", "0"], "'0' is not a number above 0, at most 10,000"),
+    "a rate of next to nothing": (
+        ["chaos", "run", "kill-pool", "--rate", "1e-320"],
+        "'1e-320' is less than 1e-06",
+    ),
+    "an endless rate": (["chaos", "run", "kill-pool", "--rate", "9" * 400], f"'{'9' * 40}' is not a number"),
+    "an endless fault": (
+        ["chaos", "run", "kill-pool", "--faults", "9" * 5000],
+        f"'{'9' * 40}' is no list of",
+    ),
     "a rate that is no number": (["chaos", "run", "kill-pool", "--rate", "fast"], "'fast' is not a number"),
     "a rate beyond all machines": (["chaos", "run", "kill-pool", "--rate", "inf"], "'inf' is not a number"),
     "no time": (["chaos", "run", "kill-pool", "--timeout", "-3"], "'-3' is not a number above 0"),
@@ -105,6 +116,28 @@ WRONG = {
     "a simulation into no page": (["simulate", "--seed", "1", "--html", ""], "'' names no file"),
     "a history without a path": (["check", "", "--scenario", "kill-pool"], "'' names no file"),
     "a check without a scenario": (["check", "/nowhere"], "no history at /nowhere"),
+    "a history with too long a name": (["check", "x" * 300], "cannot be read: File name too long"),
+    "a history below a file": (["check", f"{__file__}/x"], "no history at"),
+    "a name of two lines": (["check", "--export", "two\nlines"], "two lines cannot be read: No such file"),
+    "a page in place of the history": (["check", __file__, "--html", __file__], "would replace what"),
+    "a history in place of the schedule": (
+        ["simulate", "--replay", SCHEDULE, "--history", SCHEDULE],
+        f"--history {SCHEDULE} would replace what",
+    ),
+    "a simulated history on no disk": (
+        ["simulate", "--seed", "1", "--history", "/proc/x/y"],
+        "/proc/x/y cannot",
+    ),
+    "simulated pages in a file": (["simulate", "--seed", "1", "--html", __file__], "cannot be written to"),
+    "a campaign into a file": (["simulate", "--seeds", "1", "--report", __file__], "cannot be written to"),
+    "a bounded search into a file": (["simulate", "--bounded", "--report", __file__], "cannot be written to"),
+    "a replay of nothing": (["chaos", "replay", ""], "'' names no file"),
+    "a seed of a fraction": (["simulate", "--seed", "1.5"], "'1.5' is not a whole number of at most 40"),
+    "an endless seed": (["simulate", "--seed", "9" * 5000], f"'{'9' * 40}' is not a whole number of at most"),
+    "a simulation on another database": (
+        ["simulate", "--seed", "1", "--postgres", "mysql://u:hunter2@h/x"],
+        "--postgres is no postgres URL: it does not begin with postgresql://",
+    ),
 }
 
 
@@ -410,12 +443,48 @@ def test_a_check_of_a_report_folder_names_the_histories_below_it(
     )
 
 
-def test_a_page_that_cannot_be_written_is_one_sentence(
+def test_a_history_that_cannot_be_read_is_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "folder" / "x.jsonl").mkdir(parents=True)
+    packed = tmp_path / "history.jsonl.gz"
+    packed.write_bytes(gzip.compress(b"{}"))
+    for path, words in (
+        (tmp_path / "folder", "folder/x.jsonl cannot be read: Is a directory. Name a .jsonl file"),
+        (packed, "is compressed. Unpack it with gzip -d."),
+    ):
+        assert cli.main(["check", str(path)]) == 64
+        assert words in capsys.readouterr().err
+
+
+def test_a_page_takes_no_place_of_a_file_of_the_history(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    history = _history(tmp_path / "client.jsonl", complete=True)
+    before = history.read_bytes()
+    for given in (history, tmp_path):
+        assert cli.main(["check", str(given), "--html", str(tmp_path / "." / "client.jsonl")]) == 64
+        assert f"would replace what {given} holds. Name another file." in capsys.readouterr().err
+    assert history.read_bytes() == before
+    assert cli.main(["check", str(tmp_path), "--html", str(tmp_path / "page.html")]) == 2
+    assert cli.main(["check", str(tmp_path), "--html", str(tmp_path / "page.html")]) == 2
+
+
+def test_a_name_that_is_no_text_has_a_page(tmp_path: Path) -> None:
+    history = _history(tmp_path / os.fsdecode(b"\xff.jsonl"), complete=True)
+    page = tmp_path / "page.html"
+    assert cli.main(["check", str(history), "--html", str(page)]) in (0, 2)
+    assert '<a href="%FF.jsonl">' in page.read_text("utf-8")
+
+
+def test_a_page_that_cannot_be_written_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     history = _history(tmp_path / "history.jsonl", complete=True)
-    assert cli.main(["check", str(history), "--scenario", "kill-pool", "--html", str(tmp_path)]) == 64
-    assert "name another file with --html FILE." in capsys.readouterr().err
+    monkeypatch.chdir(tmp_path)
+    for page in (str(tmp_path), ".", "..", "/"):
+        assert cli.main(["check", str(history), "--scenario", "kill-pool", "--html", page]) == 64
+        assert "(Is a directory); free some space or name another file with --html" in capsys.readouterr().err
     assert not list(tmp_path.parent.glob(f".{tmp_path.name}.*"))
 
 

@@ -98,14 +98,28 @@ def test_a_replay_runs_the_arguments_of_its_file(tmp_path: Path, capsys: pytest.
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["", "[]", "{", '{"version": 2, "arguments": []}', '{"version": 1, "arguments": [1]}', '"kill-pool"'],
+    ("text", "complaint"),
+    [
+        ("", "cannot be read: it is not JSON"),
+        ("[" * 100_000, "nested too deep"),
+        ("[]", "is not the file of a --shrink"),
+        ('{"version": 2, "arguments": []}', "is not the file of a --shrink of this version"),
+        ('{"version": 1, "arguments": [1]}', "is not the file of a --shrink"),
+        ('"kill-pool"', "is not the file of a --shrink"),
+    ],
 )
-def test_a_file_that_is_no_replay_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_no_replay_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
     file = tmp_path / "verdict.json"
     file.write_text(text)
-    with pytest.raises(UsageError, match="is not the file of a --shrink"):
+    with pytest.raises(UsageError, match=rf"{complaint}.*name replay-….json of a report folder"):
         replayed(file)
+
+
+def test_a_replay_may_be_in_any_encoding_of_unicode(tmp_path: Path) -> None:
+    file = tmp_path / "replay.json"
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        file.write_text('{"version": 1, "arguments": ["kill-pool"]}', encoding)
+        assert replayed(file) == ["kill-pool"]
 
 
 def test_wrong_faults_are_refused_before_anything_starts(
