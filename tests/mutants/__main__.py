@@ -4,21 +4,22 @@ A pattern is a part of a mutant's name, such as `lua/step.lua` or `agentexec.wor
 then a table of scores by means, and the names of the survivors. `--state` keeps what was judged and goes on there the
 next time; what each means reaches is kept beside it.
 
-Exit codes: 0; a survivor is for a person to read.
+Exit codes: 0 (a survivor is for a person to read), 64 wrong usage, 130 Ctrl-C, 143 SIGTERM.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
 import random
-import signal
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from harness.command_line import Parser, above_zero, exit_code_of, filled_path, positive, whole
+from harness.errors import UsageError
 from tests.mutants.forks import judge
 from tests.mutants.line_trace import LineTrace
 from tests.mutants.means import MEANS
@@ -43,6 +44,7 @@ ROOT = Path(__file__).parents[2]
 SOURCES = ("agentexec", "harness", "tests")
 PROFILE = "mutation"  # the same examples for each mutant
 MEASURE_SECONDS = 600
+_MOST_MINUTES = 100_000
 CLEAN = "the implementation without a mutant"
 
 Job = tuple[Mutant, str, Sequence[str]]
@@ -50,20 +52,37 @@ Job = tuple[Mutant, str, Sequence[str]]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
+    return exit_code_of("mutants", lambda: _judged(_options(arguments)))
+
+
+def _options(arguments: Sequence[str] | None) -> Namespace:
+    parser = Parser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("patterns", nargs="*", metavar="PATTERN")
-    parser.add_argument("--sample", type=int, metavar="N", help="judge so many of them")
-    parser.add_argument("--seed", type=int, default=1, metavar="S", help="of the sample")
+    parser.add_argument("--sample", type=positive, metavar="N", help="judge so many of them")
+    parser.add_argument("--seed", type=whole, default=1, metavar="S", help="of the sample")
     parser.add_argument(
-        "--only", type=Path, metavar="FILE", help="mutants that this state of another run has"
+        "--only", type=filled_path, metavar="FILE", help="mutants that this state of another run has"
     )
     parser.add_argument("--means", action="append", choices=[*MEANS], help="default: all of them")
     parser.add_argument(
-        "--minutes", type=float, default=600, metavar="M", help="when to stop; 0: only the table"
+        "--minutes", type=_minutes, default=600, metavar="M", help="when to stop; 0: only the table"
     )
-    parser.add_argument("--at-once", type=int, default=2, metavar="N", help="processes (2)")
-    parser.add_argument("--state", type=Path, default=Path("mutants/protocol.jsonl"), metavar="FILE")
+    parser.add_argument("--at-once", type=positive, default=2, metavar="N", help="processes (2)")
+    parser.add_argument("--state", type=filled_path, default=Path("mutants/protocol.jsonl"), metavar="FILE")
     options = parser.parse_args(arguments)
+    for path in (options.only, options.state):
+        if path is not None and path.exists() and not path.is_file():
+            parser.error(f"{path} is no file of judgements")
+    if options.only is not None and not options.only.exists():
+        parser.error(f"there is no file {options.only}")
+    return options
+
+
+def _minutes(text: str) -> float:
+    return 0.0 if text == "0" else above_zero(_MOST_MINUTES)(text)
+
+
+def _judged(options: Namespace) -> int:
     ends = time.monotonic() + options.minutes * 60
     chosen = [m for m in mutants() if not options.patterns or any(p in m.name for p in options.patterns)]
     if options.sample is not None:
@@ -71,6 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.only:
         judged = {name for name, _ in known(options.only)}
         chosen = [mutant for mutant in chosen if mutant.name in judged]
+    if not chosen:
+        raise UsageError("No mutant is chosen. Give other patterns, or none for all of them.")
     read = equivalent()
     print(f"{len(chosen)} mutants, {sum(m.name in read for m in chosen)} of them equivalent", flush=True)
     chosen = [mutant for mutant in chosen if mutant.name not in read]
@@ -79,6 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run(chosen, means, options.state, options.at_once, ends)
     by_mutant = known(options.state)
     outcomes = [by_mutant[m.name, one] for one in means for m in chosen if (m.name, one) in by_mutant]
+    if not outcomes:
+        raise UsageError(f"{options.state} has no judgement of these mutants yet. Give more --minutes.")
     print("", *table(outcomes), sep="\n")
     for one in [*means, ALL]:
         print("", f"Not noticed by {one}:", *survivors(outcomes, one), sep="\n")
@@ -166,5 +189,4 @@ def _digest() -> str:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no child is left behind
     sys.exit(main())

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from harness.errors import UsageError
 from harness.simulation.power import Density
 
 DETECTED, ENDLESS, SURVIVED, UNREACHED = "detected", "endless", "survived", "unreached"
@@ -34,16 +36,30 @@ class Outcome:
 
 
 def append(path: Path, outcome: Outcome) -> None:
-    """Add a line to the state of a run."""
+    """Add a line to the state of a run, after what an interrupted run left of its last line."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as lines:
-        lines.write(json.dumps(asdict(outcome)) + "\n")
+    with path.open("a+b") as lines:
+        lines.seek(max(0, lines.tell() - 1))
+        begin = "" if lines.read() in (b"", b"\n") else "\n"
+        lines.write(f"{begin}{json.dumps(asdict(outcome))}\n".encode())
 
 
 def known(path: Path) -> dict[tuple[str, str], Outcome]:
-    """What earlier runs judged, by mutant and means."""
-    lines = path.read_text("utf-8").splitlines() if path.exists() else []
-    return {(one.mutant, one.means): one for one in (Outcome(**json.loads(line)) for line in lines)}
+    """What earlier runs judged, by mutant and means; raises `UsageError` for another file.
+
+    A line that an interrupted run cut counts as not written.
+    """
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    found = []
+    for line in lines:
+        with suppress(ValueError):
+            found.append(json.loads(line))
+    try:
+        return {(one.mutant, one.means): one for one in (Outcome(**value) for value in found)}
+    except TypeError:
+        raise UsageError(
+            f"{path} holds no judgements of mutants. Name the --state of an earlier run."
+        ) from None
 
 
 def table(outcomes: Sequence[Outcome]) -> list[str]:

@@ -253,6 +253,34 @@ def test_what_was_judged_is_not_judged_again(
     assert command.main(arguments) == command.main(arguments) == 0
     assert len(state.read_text("utf-8").splitlines()) == len(known(state)) == 2 * 3
     assert "| all together | all | 2 | 2 | 0 | 0 | 0 | 100 % |" in capsys.readouterr().out
+    state.write_bytes(state.read_bytes()[:-9])  # an interrupted run cut its last line
+    assert len(known(state)) == 2 * 3 - 1
+    assert command.main(arguments) == 0
+    assert len(known(state)) == 2 * 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["no-such-file"], "No mutant is chosen."),
+        (["--sample", "-1"], "'-1' is not a whole number of 1 or more"),
+        (["--at-once", "0"], "'0' is not a whole number of 1 or more"),
+        (["--minutes", "nan"], "'nan' is not a number above 0"),
+        (
+            ["lua/depth", "--minutes", "0", "--state", "{0}/new.jsonl"],
+            "has no judgement of these mutants yet",
+        ),
+        (["lua/depth", "--minutes", "0", "--state", "{0}/other.jsonl"], "holds no judgements of mutants"),
+        (["lua/depth", "--minutes", "0", "--state", "{0}"], "is no file of judgements"),
+        (["lua/depth", "--minutes", "0", "--only", "{0}/new.jsonl"], "There is no file"),
+    ],
+)
+def test_a_wrong_request_is_one_sentence(
+    arguments: list[str], complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "other.jsonl").write_text('{"time": 1}\n')
+    assert command.main([word.format(tmp_path) for word in arguments]) == 64
+    assert complaint in capsys.readouterr().err
 
 
 def test_the_sample_has_each_part_of_the_protocol_and_each_is_detected() -> None:
