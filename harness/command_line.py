@@ -24,6 +24,7 @@ from harness.masking import masked_words, one_line, terminal_safe
 # Numbers with more digits have no use as an option, and not all of them are floats.
 _LONGEST_NUMBER = 15
 _LONGEST_SEED = 40
+_MOST_JOBS = 256
 _SMALLEST = 1e-6
 _STDERR = 2
 
@@ -132,6 +133,16 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(
             f"{text[:_LONGEST_NUMBER]!r} is not a whole number of 1 or more, with at most {_LONGEST_NUMBER} digits"
+        )
+    return number
+
+
+def job_count(text: str) -> int:
+    """An argument type: how many processes at a time, which a machine must be able to start."""
+    number = positive(text)
+    if number > _MOST_JOBS:
+        raise argparse.ArgumentTypeError(
+            f"{number} processes at a time are too many; give at most {_MOST_JOBS}"
         )
     return number
 

@@ -146,7 +146,7 @@ def _workers_and_postgres(history: History) -> Iterator[Counterexample]:
 
 def _redis(history: History) -> Iterator[Counterexample | _Count]:
     recorded = records(history)
-    pending = {name for name, op in recorded.items() if op.value.get("status") not in TERMINAL}
+    pending = {name for name, op in recorded.items() if str(op.value.get("status")) not in TERMINAL}
     last = _queue(history)
     named, waiting = last.value.get("held"), _waiting(last)
     if named is not None and not isinstance(named, list | tuple):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from harness.checkers.base import Verdict
 from harness.cli.called import called_as
-from harness.command_line import filled_path, positive
+from harness.command_line import filled_path, job_count, positive
 from harness.crashpoints.lane import LaneSettings
 from harness.crashpoints.lives import LIVES, lives_of
 from harness.crashpoints.points import CommandKind, CrashKind, CrashRow, CrashStrike
@@ -66,7 +66,7 @@ def add_crashpoints(parser: ArgumentParser) -> None:
     )
     what.add_argument("--list", action="store_true", help="list the commands of each life and strike none")
     parser.add_argument(
-        "--jobs", type=positive, default=_JOBS, metavar="N", help=f"lanes at a time (default {_JOBS})"
+        "--jobs", type=job_count, default=_JOBS, metavar="N", help=f"lanes at a time (default {_JOBS})"
     )
     parser.add_argument(
         "--seconds",

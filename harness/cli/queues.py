@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from harness.command_line import filled_path, positive, whole
+from harness.command_line import filled_path, job_count, positive, whole
 from harness.errors import EXIT_UNKNOWN, EXIT_VALID
 from harness.history.figures import counted
 from harness.progress import progress_on
@@ -35,7 +35,7 @@ def add_queues(parser: ArgumentParser) -> None:
     parser.add_argument("--only", nargs="+", default=(), metavar="TARGET/LOSS", help="these cells")
     parser.add_argument("--repeat", type=positive, default=1, metavar="N", help="run each cell N times")
     parser.add_argument("--again", action="store_true", help="run cells again that have a result")
-    parser.add_argument("--jobs", type=positive, default=2, metavar="N", help="cells at a time (default 2)")
+    parser.add_argument("--jobs", type=job_count, default=2, metavar="N", help="cells at a time (default 2)")
     parser.add_argument(
         "--minutes",
         type=positive,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from harness.cli.simulate_again import simulate_again
 from harness.cli.simulate_bounded import MOST_FAULTS, bounded
 from harness.cli.written import keep_evidence, write_text
-from harness.command_line import filled_path, positive, whole
+from harness.command_line import filled_path, job_count, positive, whole
 from harness.environments.urls import checked_url, plain_url
 from harness.errors import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, UsageError
 from harness.history import History
@@ -77,7 +77,7 @@ def add_simulate(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--jobs",
-        type=positive,
+        type=job_count,
         metavar="N",
         help="with --seeds or --bounded: processes (default: one per processor)",
     )

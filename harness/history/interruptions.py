@@ -119,7 +119,7 @@ def _interruptions(history: History, restarts: Sequence[int]) -> Sequence[Interr
 
 
 def _ended_without_handler(record: Operation) -> bool:
-    return record.value.get("status") in TERMINAL - {COMPLETE}
+    return str(record.value.get("status")) in TERMINAL - {COMPLETE}
 
 
 def _interruption(

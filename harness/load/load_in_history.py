@@ -233,7 +233,7 @@ def _logged_ends(history: History) -> Mapping[int, int]:
         return {}
     ends: dict[int, int] = {}
     for op in rows:
-        if op.value.get("status") in TERMINAL:
+        if str(op.value.get("status")) in TERMINAL:
             at = round(op.value["at"] * NANOSECONDS) - min(ahead)
             ends[task_of(op)] = max(at, ends.get(task_of(op), 0))
     return ends

@@ -6,13 +6,14 @@ outcome ends with its worker if the worker is known to have ended, else at the e
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from harness.history import History, Operation, OperationType
 from harness.history.faults import FaultWindow, fault_windows
-from harness.history.fields import activity_of, optional_whole
+from harness.history.fields import activity_of, optional_whole, task_of
 from harness.history.figures import quantiles, seconds
 from harness.history.interruptions import Interruption, interruptions
 from harness.history.machine import machine_samples
@@ -163,6 +164,7 @@ def picture_data(history: History, *, from_last_kill: bool = False) -> PictureDa
     If an operation lacks a field that its `f` requires, the result has only a `problem`. The report is still written.
     """
     try:
+        deque(map(task_of, history.where("record")), maxlen=0)  # the list of tasks shows them
         return _Conversion(history).data(interruptions(history, from_last_kill=from_last_kill))
     except ValueError as error:
         return PictureData(seconds=_SHORTEST, recovery=quantiles(()), problem=str(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, Engine
@@ -237,8 +238,12 @@ def test_a_defect_of_the_postgres_form_is_found_here_and_only_here() -> None:
 
 
 def test_the_command_runs_its_jobs_on_the_postgres_of_a_url(
-    servers: EmbeddedEnvironment, capsys: pytest.CaptureFixture[str]
+    servers: EmbeddedEnvironment,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     url = servers.endpoints.database_url
     assert main(["simulate", "--postgres", url, "--seeds", "1", "--first", "0", "--jobs", "1"]) == 0
     out = capsys.readouterr().out

@@ -18,7 +18,7 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from harness.command_line import Parser, above_zero, exit_code_of, filled_path, positive, whole
+from harness.command_line import Parser, above_zero, exit_code_of, filled_path, job_count, positive, whole
 from harness.errors import UsageError
 from tests.mutants.forks import judge
 from tests.mutants.line_trace import LineTrace
@@ -67,7 +67,7 @@ def _options(arguments: Sequence[str] | None) -> Namespace:
     parser.add_argument(
         "--minutes", type=_minutes, default=600, metavar="M", help="when to stop; 0: only the table"
     )
-    parser.add_argument("--at-once", type=positive, default=2, metavar="N", help="processes (2)")
+    parser.add_argument("--at-once", type=job_count, default=2, metavar="N", help="processes (2)")
     parser.add_argument("--state", type=filled_path, default=Path("mutants/protocol.jsonl"), metavar="FILE")
     options = parser.parse_args(arguments)
     for path in (options.only, options.state):

@@ -154,7 +154,10 @@ def test_wrong_usage_is_reported_before_anything_runs(
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-def test_a_campaign_counts_its_runs_over_several_processes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_campaign_counts_its_runs_over_several_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     assert main(["simulate", "--seeds", "5", "--first", "0", "--jobs", "2"]) == 0
     out = capsys.readouterr().out
     assert "5 simulated runs" in out

@@ -20,6 +20,7 @@ from harness import cli
 from harness.cli import chaos as chaos_command
 from harness.errors import EnvironmentUnavailable
 from harness.history import OperationType, Recorder
+from harness.report import locked_folder
 
 STAGING = "postgresql://release:hunter2@db.example.org/staging"
 REDIS = "redis://:hunter2@redis.example.org/0"
@@ -131,6 +132,10 @@ WRONG = {
     "simulated pages in a file": (["simulate", "--seed", "1", "--html", __file__], "cannot be written to"),
     "a campaign into a file": (["simulate", "--seeds", "1", "--report", __file__], "cannot be written to"),
     "a bounded search into a file": (["simulate", "--bounded", "--report", __file__], "cannot be written to"),
+    "more processes than a machine starts": (
+        ["simulate", "--bounded", "--jobs", "9" * 15],
+        "999999999999999 processes at a time are too many; give at most 256",
+    ),
     "a replay of nothing": (["chaos", "replay", ""], "'' names no file"),
     "a seed of a fraction": (["simulate", "--seed", "1.5"], "'1.5' is not a whole number of at most 40"),
     "an endless seed": (["simulate", "--seed", "9" * 5000], f"'{'9' * 40}' is not a whole number of at most"),
@@ -455,6 +460,15 @@ def test_a_history_that_cannot_be_read_is_one_sentence(
     ):
         assert cli.main(["check", str(path)]) == 64
         assert words in capsys.readouterr().err
+
+
+def test_a_second_campaign_into_the_same_folder_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with locked_folder(tmp_path):
+        for command in (["simulate", "--seeds", "1"], ["simulate", "--bounded", "plain"]):
+            assert cli.main([*command, "--report", str(tmp_path)]) == 64
+            assert "Another run is writing into the report folder" in capsys.readouterr().err
 
 
 def test_a_page_takes_no_place_of_a_file_of_the_history(

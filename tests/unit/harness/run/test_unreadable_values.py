@@ -9,6 +9,8 @@ import pytest
 
 from harness.checkers.base import Verdict
 from harness.history import History, InjectionKind
+from harness.report.picture_data import picture_data
+from harness.report.task_list import task_list
 from harness.run.judging import judge_alone
 from tests.support.histories import INVOKE, HistoryBuilder, completed
 
@@ -58,3 +60,5 @@ def test_it_is_unknown(f: str, name: str, values: tuple[object, ...]) -> None:
         changed = replace(last, value={**last.value, name: value})
         operations = [changed if one is last else one for one in history]
         assert verdict(History.of(operations)) is Verdict.UNKNOWN, value
+        picture = picture_data(History.of(operations))
+        assert task_list(History.of(operations), picture, {}).count == (0 if picture.problem else 2)
