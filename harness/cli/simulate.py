@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from harness.simulation.simulation import SimulationResult
 
 SEEDS = 1000
-# With --until-saturated: the runs without a new cell that end a campaign, and the most runs.
+# With --until-saturated: the runs without a new group of cells that end a campaign, and the most runs.
 QUIET_RUNS, MOST_SEEDS = 2000, 100_000
 # Options of a campaign only.
 OF_CAMPAIGN = ("first", "until-saturated", "minutes")
@@ -67,7 +67,8 @@ def add_simulate(parser: ArgumentParser) -> None:
         nargs="?",
         const=QUIET_RUNS,
         metavar="N",
-        help=f"end once N runs (default {QUIET_RUNS}) reached no new cell, or after --seeds (default {MOST_SEEDS})",
+        help=f"end once N runs (default {QUIET_RUNS}) reached no new group of cells, or after --seeds (default "
+        f"{MOST_SEEDS})",
     )
     parser.add_argument(
         "--minutes",
@@ -173,6 +174,7 @@ def _campaign(options: Namespace) -> int:
     again = simulate_again(options, "--seeds", str(count), "--first", str(first), *until)
     print(f"reach:   {done.reach.line}")
     print(f"cells:   {done.saturation.line}")
+    print(f"groups:  {done.groups.line}")
     if done.runs and not done.failing:
         print(f"worth:   {Power.of(done.runs).line}")
     print(f"report:  {_write_campaign(done, options.report)}")
@@ -185,13 +187,14 @@ def _campaign(options: Namespace) -> int:
 
 
 def _write_campaign(campaign: Campaign, folder: Path) -> Path:
-    """Write the counts of a campaign, the curve of its cells and the table of named events, whose path it returns."""
+    """Write the counts of a campaign and the curves of its cells; returns the path of the table of named events."""
     from harness.simulation.saturation_curve import saturation_curve
 
     write_text(folder / "campaign.json", json.dumps(campaign.to_json(), indent=1) + "\n")
     path = folder / "campaign.md"
     write_text(path, campaign.reach.text())
     write_text(folder / "coverage.svg", saturation_curve(campaign.saturation))
+    write_text(folder / "groups.svg", saturation_curve(campaign.groups))
     return path
 
 

@@ -32,7 +32,7 @@ class Campaign:
 
     `failing` has the findings by seed. `tasks` and `injected` (faults) count over all runs; `fewest` is the number of
     faults in the run with the fewest. `seconds` is wall time, `busy` processor time in seconds. `reach` has the named
-    events, `saturation` the cells. `ended` says why it ended.
+    events, `saturation` the cells, `groups` the groups of them. `ended` says why it ended.
     """
 
     runs: int = 0
@@ -44,6 +44,7 @@ class Campaign:
     failing: dict[int, list[str]] = field(default_factory=dict)
     reach: Reach = field(default_factory=Reach)
     saturation: Saturation = field(default_factory=Saturation)
+    groups: Saturation = field(default_factory=lambda: Saturation(noun="group", of="cells"))
     ended: str = ""
 
     def add(self, line: dict[str, object]) -> None:
@@ -57,6 +58,7 @@ class Campaign:
         self.busy += float(str(line["busy"]))
         self.reach.add(runs, cast(Mapping[str, int], line["reached"]))
         self.saturation.add(runs, cast(Mapping[str, int], line["cells"]))
+        self.groups.add(runs, cast(Mapping[str, int], line["groups"]))
 
     def fail(self, line: dict[str, object]) -> str:
         """Add a run with findings that a job reported; returns them in one line."""
@@ -77,6 +79,7 @@ class Campaign:
             "not reached": missing,
             "reach": list(self.reach.table()),
             "coverage": self.saturation.to_json(),
+            "groups": self.groups.to_json(),
         }
 
     @property
@@ -92,7 +95,7 @@ def jobs_by_default() -> int:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """When a campaign ends before its last run: after so many failing seeds, runs without a new cell, or seconds."""
+    """When a campaign ends before its last run: after so many failing seeds, runs without a new group, or seconds."""
 
     failing: int
     quiet: int | None = None
@@ -100,11 +103,11 @@ class Limits:
 
     def reached(self, campaign: Campaign, seconds: float) -> str:
         """Why it ends now; empty if it does not."""
-        quiet = campaign.saturation.quiet
+        quiet = campaign.groups.quiet
         if self.quiet is not None and quiet >= self.quiet:
-            return f"saturated: the last {counted(quiet, 'run')} reached nothing new"
+            return f"saturated: the last {counted(quiet, 'run')} reached no new group"
         if self.seconds is not None and seconds >= self.seconds:
-            return f"not saturated: {self.seconds / 60:g} min are over, {quiet} runs after the last new cell"
+            return f"not saturated: {self.seconds / 60:g} min are over, {quiet} runs after the last new group"
         return f"{len(campaign.failing)} with findings" if len(campaign.failing) >= self.failing else ""
 
 
@@ -132,7 +135,7 @@ def run_campaign(
             if campaign.runs < count:
                 raise HarnessError(ENDED_EARLY)
             campaign.ended = (
-                f"not saturated: all runs are made, {campaign.saturation.quiet} after the last new cell"
+                f"not saturated: all runs are made, {campaign.groups.quiet} after the last new group"
             )
     campaign.seconds = time.monotonic() - began
     return campaign
@@ -142,7 +145,7 @@ def work(first: int, end: int, step: int) -> None:
     """Simulate the seeds of one job; prints findings and counts as lines of JSON."""
     runs = tasks = injected = 0
     fewest: int | None = None
-    reached, cells = Counter[str](), Counter[str]()
+    reached, cells, groups = Counter[str](), Counter[str](), Counter[str]()
     began = time.process_time()
     for seed in range(first, end, step):
         outcome = simulate(seed)
@@ -152,15 +155,16 @@ def work(first: int, end: int, step: int) -> None:
         fewest = outcome.injected if fewest is None else min(fewest, outcome.injected)
         reached.update(outcome.reached)
         cells.update(outcome.cells)
+        groups.update(outcome.groups)
         if outcome.findings:
             found = [f"{finding.checker}: {finding.summary}" for finding in outcome.findings]
             print(json.dumps({"seed": seed, "found": found}), flush=True)
         if runs == RUNS_PER_REPORT or seed + step >= end:
             busy, began = time.process_time() - began, time.process_time()
             line = {"runs": runs, "tasks": tasks, "injected": injected, "fewest": fewest, "busy": busy}
-            print(json.dumps({**line, "reached": reached, "cells": cells}), flush=True)
-            reached.clear()
-            cells.clear()
+            print(json.dumps({**line, "reached": reached, "cells": cells, "groups": groups}), flush=True)
+            for counts in (reached, cells, groups):
+                counts.clear()
             runs = tasks = injected = 0
             fewest = None
 

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from harness.history.figures import NANOSECONDS, seconds
 from harness.simulation.call_faults import TRANSACTION, CallPoint
 from harness.simulation.plan import FaultKind, Plan, PlannedTask, SimulatedFault
+from harness.targets.promised import CANCELED_WITHIN_SECONDS
 
 # Seconds: longer than a lease; until a late request arrives, amid the next round of a pool; until a server answers
 # again; what a failover loses.
@@ -19,6 +20,8 @@ READS = frozenset(
 )
 # When the task arrives, after the start of the pool.
 ARRIVES = 0.3
+# The work of a task that is canceled: a cancel that never arrives shows, also after a fault.
+CANCELED_WORK = 2 * CANCELED_WITHIN_SECONDS
 
 
 def _life(*tasks: PlannedTask, faults: Sequence[SimulatedFault] = (), workers: int = 1) -> Plan:
@@ -33,7 +36,9 @@ LIVES: Mapping[str, Plan] = MappingProxyType(
     {
         "plain": _life(_task()),
         "retry": _life(_task(failures=1)),
-        "cancel": _life(_task(work=0.3), faults=[SimulatedFault(kind=FaultKind.CANCEL, at=0.4, victim=1)]),
+        "cancel": _life(
+            _task(work=CANCELED_WORK), faults=[SimulatedFault(kind=FaultKind.CANCEL, at=0.4, victim=1)]
+        ),
         "lock": _life(_task(lock="a"), _task(2, lock="a"), workers=2),
         "delayed": _life(PlannedTask(number=1, at=ARRIVES, work=0.05, delay=0.5)),
         "shutdown": _life(_task(work=0.3), faults=[SimulatedFault(kind=FaultKind.TERMINATE_POOL, at=0.4)]),

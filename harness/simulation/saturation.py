@@ -11,11 +11,13 @@ from harness.history.figures import counted
 
 @dataclass(kw_only=True, slots=True)
 class Saturation:
-    """In how many of `runs` runs each cell of `harness.simulation.coverage` was reached.
+    """In how many of `runs` runs each cell of `harness.simulation.coverage`, or each group of them, was reached.
 
-    `curve` has the number of cells after so many runs, wherever it grew.
+    `curve` has their number after so many runs, wherever it grew. `noun` and `of` name what is counted.
     """
 
+    noun: str = "cell"
+    of: str = "fault, call and state"
     runs: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     curve: list[tuple[int, int]] = field(default_factory=list)
@@ -27,6 +29,11 @@ class Saturation:
         self.counts.update(counts)
         if len(self.counts) > before:
             self.curve.append((self.runs, len(self.counts)))
+
+    @property
+    def named(self) -> str:
+        """The number of cells, or of groups."""
+        return f"{counted(len(self.counts), self.noun)} of {self.of}"
 
     @property
     def quiet(self) -> int:
@@ -46,15 +53,15 @@ class Saturation:
     def line(self) -> str:
         """One line for the terminal."""
         return (
-            f"{counted(len(self.counts), 'cell')} of fault, call and state; the last {counted(self.quiet, 'run')} "
-            f"reached nothing new; the next one does with at most {min(1.0, self.new_in_next):.2%}"
+            f"{self.named}; the last {counted(self.quiet, 'run')} reached nothing new; the next one does with at most "
+            f"{min(1.0, self.new_in_next):.2%}"
         )
 
     def to_json(self) -> dict[str, object]:
         """The figures, the curve, and the cells, the rarest first."""
         return {
             "runs": self.runs,
-            "cells": len(self.counts),
+            f"{self.noun}s": len(self.counts),
             "quiet": self.quiet,
             "new in next": self.new_in_next,
             "curve": self.curve,

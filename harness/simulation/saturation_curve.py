@@ -1,4 +1,4 @@
-"""A picture of how a campaign reached its cells: their number after so many runs."""
+"""A picture of how a campaign reached its cells, or the groups of them: their number after so many runs."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ def saturation_curve(found: Saturation) -> str:
     steps = [("M", x(0), y(0)), *(("L", x(runs), y(cells)) for runs, cells in found.curve)]
     steps.append(("L", x(found.runs), y(len(found.counts))))
     # Shorter than the line of the terminal, which is wider than the picture.
-    heading = f"{counted(len(found.counts), 'cell')} of fault, call and state in {counted(found.runs, 'run')}"
+    heading = f"{found.named} in {counted(found.runs, 'run')}"
     return str(
         tag(
             "svg",
             tag("style", _STYLE),
-            tag("title", "Cells of fault, call and state by the number of runs"),
+            tag("title", f"{found.noun.capitalize()}s of {found.of} by the number of runs"),
             tag("rect", width=_WIDTH, height=_HEIGHT, fill="#fff"),
             tag("text", heading, x=_LEFT, y=22, class_="h"),
             *axes,
             tag("path", d=path(*steps), class_="c"),
             tag("text", "runs", x=_WIDTH - _RIGHT, y=_HEIGHT - 10, text_anchor="end"),
-            tag("text", "cells", x=8, y=_TOP + 4),
+            tag("text", f"{found.noun}s", x=8, y=_TOP + 4),
             xmlns="http://www.w3.org/2000/svg",
             viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
             role="img",

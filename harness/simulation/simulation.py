@@ -76,7 +76,7 @@ class SimulationResult:
 
     `results` has the result of every checker by name, the most specific first. `seconds` are virtual. `trace` has
     readable lines (time, process, text) and is empty unless it was requested. `reached` are names of
-    `harness.simulation.reach`, `cells` those of `harness.simulation.coverage`.
+    `harness.simulation.reach`, `cells` and `groups` those of `harness.simulation.coverage`.
     """
 
     plan: Plan
@@ -87,6 +87,7 @@ class SimulationResult:
     reached: frozenset[str] = frozenset()
     sides: Sequence[Side] = field(default=(), repr=False)
     cells: frozenset[str] = frozenset()
+    groups: frozenset[str] = frozenset()
     trace: tuple[tuple[int, str, str], ...] = field(default=(), repr=False)
 
     @property
@@ -210,6 +211,7 @@ class _Simulation:
             reached=frozenset(SOMETIMES.keys() & (context.reached | reached_in_history(history))),
             sides=sides,
             cells=frozenset(context.cells.cells),
+            groups=frozenset(context.cells.groups),
             trace=tuple(context.recorder.trace or ()),
         )
 

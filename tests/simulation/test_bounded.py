@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from harness.cli import main
 from harness.history.figures import NANOSECONDS
 from harness.simulation import simulate
 from harness.simulation.bounded import work
+from harness.simulation.call_faults import CallPoint
 from harness.simulation.explain import events
 from harness.simulation.lives import LIVES, READS, strikes
 from harness.simulation.plan import FaultKind, Plan, SimulatedFault
@@ -107,6 +109,28 @@ def test_a_defect_that_takes_two_faults_is_found_by_a_pair_and_by_neither_fault_
             assert [one.summary.partition(" end of ")[2] for one in outcome.findings] == (
                 ["another rebuild changed the queue"] * found
             )
+
+
+def test_a_cancel_that_two_lost_requests_undo_is_found_by_a_pair_and_by_neither_fault_alone() -> None:
+    """The work of the life is long enough for a cancel that never arrives to show, also after the second fault."""
+    life = LIVES["cancel"]
+
+    def lost(points: Sequence[CallPoint], since: int) -> SimulatedFault:
+        found = strikes(points, since=since)
+        return next(
+            one
+            for one in found
+            if one.kind is FaultKind.LOSE_REQUEST and points[one.point or 0].request == "request-cancel"
+        )
+
+    first = lost(simulate(life).points, 0)
+    points = simulate(replace(life, faults=(*life.faults, first))).points
+    second = lost(points, (first.point or 0) + 1)
+    assert [points[one.point or 0].process.name for one in (first, second)] == ["producer", "pool-0"]
+    with DEFECTS["withdrawal-dropped-on-error"].planted():
+        for faults, found in (((first,), []), ((second,), []), ((first, second), ["cancels"])):
+            outcome = simulate(replace(life, faults=(*life.faults, *faults)))
+            assert [one.checker for one in outcome.findings] == found
 
 
 def test_a_finding_is_printed_with_a_schedule_that_has_it_again(capsys: pytest.CaptureFixture[str]) -> None:

@@ -71,6 +71,7 @@ DEFECTS: Mapping[str, Defect] = MappingProxyType(
             cancels.CANCEL_LOST_ON_RETRY,
             cancels.WITHDRAWAL_NOT_NOTED,
             cancels.WITHDRAWAL_DONE_WHEN_SENT,
+            cancels.WITHDRAWAL_DROPPED_ON_ERROR,
             cancels.ENDED_NOT_WITHDRAWN,
             cancels.CANCELED_KEEPS_LOCK,
             charges.STOP_COUNTS_AS_FAILURE,

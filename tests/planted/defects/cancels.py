@@ -83,6 +83,33 @@ WITHDRAWAL_DONE_WHEN_SENT = Defect(
     ),
 )
 
+WITHDRAWAL_DROPPED_ON_ERROR = Defect(
+    name="withdrawal-dropped-on-error",
+    imitates="an outbox that drops what it could not send, so that the next messages do not wait for it",
+    breaks="a running task goes on after its cancel was accepted, as the client and then a pool did not reach Redis",
+    part="statement WITHDRAWN",
+    blind={
+        QUEUE_MACHINE: _NO_STORE,
+        ACTIVITY_MACHINE: "its Redis is never away",
+        CHAOS: "no chaos run loses a request of the client and then one of the pool",
+    },
+    test=f"{_CANCELING}::test_a_request_of_a_pool_that_redis_did_not_take_is_made_again",
+    rare="it takes a lost request of the client, and then a lost one of the pool",
+    edits=(
+        Edit(
+            where="agentexec.worker.reconciler:Reconciler._withdraw",
+            old="        leased = dict(zip(ids, self._queue.request_cancel(ids), strict=True))\n",
+            new="""        try:
+            answers = self._queue.request_cancel(ids)
+        except Exception:
+            self._retrying.record(page, statements.unmark_withdrawals, lambda row, reason: None)
+            raise
+        leased = dict(zip(ids, answers, strict=True))
+""",
+        ),
+    ),
+)
+
 ENDED_NOT_WITHDRAWN = Defect(
     name="ended-not-withdrawn",
     imitates="an end by hand that changes the record only",

@@ -147,6 +147,25 @@ def test_a_running_task_that_was_canceled_while_redis_was_away_is_stopped_later(
     assert withdrawn_later(client) == [], "the reconciler does not ask for ever"
 
 
+def test_a_request_of_a_pool_that_redis_did_not_take_is_made_again(
+    client: ax.Client, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = client.enqueue_sync("talk", Message()).agent_id
+    claim(client)
+    with redis_away(client):
+        client.cancel([task])
+
+    def lost(ids: object) -> None:
+        raise redis.ConnectionError("no reply came")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(client.queue, "request_cancel", lost)
+        with pytest.raises(redis.ConnectionError):
+            reconciler.run_round(full_pass=False)
+    reconciler.run_round(full_pass=False)
+    assert canceled(client.queue) == {task}
+
+
 def test_a_request_that_redis_forgot_is_made_again(client: ax.Client, reconciler: Reconciler) -> None:
     task = client.enqueue_sync("talk", Message()).agent_id
     claim(client)

@@ -51,9 +51,11 @@ def test_a_campaign_says_what_it_is_worth_and_what_its_faults_met(
     assert f"worth:   {Power.of(2).line}\n" in printed
     assert report["worth"] == Power.of(2).to_json()
     assert f"cells:   {report['coverage']['cells']} cells of fault, call and state; " in printed
-    assert printed.endswith("ended:   not saturated: all runs are made, 0 after the last new cell\n")
-    assert "</svg>" in (tmp_path / "coverage.svg").read_text()
+    assert f"groups:  {report['groups']['groups']} groups of cells; " in printed
+    assert printed.endswith("ended:   not saturated: all runs are made, 0 after the last new group\n")
+    assert all("</svg>" in (tmp_path / f"{name}.svg").read_text() for name in ("coverage", "groups"))
     assert report["coverage"]["cells"] == len(report["coverage"]["counts"]) > 10
+    assert report["groups"]["groups"] == len(report["groups"]["counts"]) > 10
     assert main(["simulate", "--seeds", "2", "--minutes", "1"]) == 64
     assert "--minutes is for --until-saturated. Leave it out." in capsys.readouterr().err
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from xml.etree import ElementTree
 
 import pytest
@@ -45,14 +46,15 @@ def test_runs_that_reach_nothing_new_are_counted_and_the_curve_has_the_others() 
 
 def test_a_campaign_ends_once_it_is_saturated_late_or_has_findings() -> None:
     limits, campaign = Limits(failing=2, quiet=40, seconds=60.0), Campaign()
-    campaign.saturation.add(20, {"a": 1})
-    campaign.saturation.add(39, {})
+    campaign.groups.add(20, {"a": 1})
+    campaign.groups.add(39, {})
+    campaign.saturation.add(59, {"a cell": 1})
     assert limits.reached(campaign, 59.9) == ""
-    assert limits.reached(campaign, 60.0) == "not saturated: 1 min are over, 39 runs after the last new cell"
+    assert limits.reached(campaign, 60.0) == "not saturated: 1 min are over, 39 runs after the last new group"
     campaign.failing = {1: [], 2: []}
     assert limits.reached(campaign, 0.0) == "2 with findings"
-    campaign.saturation.add(1, {})
-    assert limits.reached(campaign, 0.0) == "saturated: the last 40 runs reached nothing new"
+    campaign.groups.add(1, {})
+    assert limits.reached(campaign, 0.0) == "saturated: the last 40 runs reached no new group"
     assert Limits(failing=3).reached(campaign, 1e9) == ""
 
 
@@ -64,3 +66,5 @@ def test_the_picture_has_a_point_for_each_growth() -> None:
     [heading] = [one.text or "" for one in root.iter() if one.get("class") == "h"]
     assert heading == f"{len(found.counts)} cells of fault, call and state in 50 runs"
     assert ElementTree.fromstring(saturation_curve(Saturation())) is not None
+    groups = Saturation(noun="group", of="cells", runs=9, counts=Counter("ab"))
+    assert "2 groups of cells in 9 runs" in saturation_curve(groups)
