@@ -202,14 +202,14 @@ class Queue(Protocol):
 
     def release(
         self,
-        worker: str,
+        worker: str | None,
         leases: Tokens | None,
         *,
         charge: bool = False,
         begun: bool = True,
         declare_gone: bool = False,
     ) -> Revocations:
-        """Revoke the given leases of a worker, or all of them for None.
+        """Revoke the given leases of a worker, of any for None, or all leases of a worker for None.
 
         With `charge` the worker crashed: a lease that is the only one of the worker counts as a crash of its task. Of
         several none does, and each runs alone from then on; after expired leases it does so from the second time on.

@@ -139,7 +139,7 @@ class RedisQueue:
 
     def release(
         self,
-        worker: str,
+        worker: str | None,
         leases: Tokens | None,
         *,
         charge: bool = False,
@@ -149,7 +149,7 @@ class RedisQueue:
         if leases is not None and not leases and not declare_gone:
             return Revocations({}, {})
         charged = 0 if not charge else 1 if begun else 2
-        options: list[Argument] = [worker, charged, self.policy.max_crashes, int(declare_gone)]
+        options: list[Argument] = [worker or "", charged, self.policy.max_crashes, int(declare_gone)]
         requeued, dead = self._run("release", [*options, *_flat(leases or {})])
         return Revocations(_tokens(requeued), _tokens(dead))
 

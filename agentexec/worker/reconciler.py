@@ -260,6 +260,8 @@ class Reconciler:
         without = {i: fence for i, fence in fences.items() if leases.get(i) != fence}
         self._suspects |= without
         lost = {i: fence for i, fence in without.items() if self._without_lease.get(i) == fence}
+        # The queue gave the lease back to a run below the fence, which can record nothing.
+        self._queue.release(None, {i: leases[i] for i, fence in lost.items() if leases.get(i, fence) < fence})
         self._record_revocations(Revocations(lost, {}), "Its lease was lost; it runs again.")
 
     def _record_revocations(self, revoked: Revocations, message: str) -> None:

@@ -9,9 +9,9 @@ from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
 from harness.checkers.overdue import OverdueRun, lost_to_machine
 from harness.checkers.settings import keeps_settings
-from harness.history import History, InjectionKind, Operation
+from harness.history import History, InjectionKind, Operation, OperationType
 from harness.history.faults import injected_faults, kills, leaves_alive, undisturbed_since
-from harness.history.figures import counted
+from harness.history.figures import NANOSECONDS, counted
 from harness.history.promises import promises
 from harness.history.runs import Run, runs
 
@@ -31,8 +31,9 @@ def orphans(within: float | None = None) -> Checker:
     activity with a higher one begins. The time counts from there, or from the end of a fault that struck the worker of
     the lost run before it had passed: it could not notice anything. INVALID if the handler returned, failed or was
     canceled later than that. UNKNOWN without a bound, and if only runs are late from which this machine took the time.
-    A run without an outcome is not judged, nor one whose queue lost its last writes after the later run began: it may
-    have given the lease back. Does not claim that nothing was written meanwhile: `fencing` does.
+    A run without an outcome is not judged, nor one whose queue lost its last writes after the later run began. If the
+    later run was stopped, the loss may have been up to `within` seconds before: the queue may have forgotten its claim,
+    and given the lease back. Does not claim that nothing was written meanwhile: `fencing` does.
     """
 
     def check(history: History) -> CheckResult:
@@ -86,18 +87,24 @@ def _orphans(history: History, bound: float) -> Iterator[_Orphan]:
             later = next((one for one in found if _follows(one, run)), None)
             if later is None or run.ended is None or run.process in kills(history):
                 continue
-            if run.ended.time > later.begun.time and not _may_be_given_back(history, run.ended, later):
+            if run.ended.time > later.begun.time and not _may_be_given_back(history, run.ended, later, bound):
                 spans = faults.get(run.process, ())
                 since = undisturbed_since(spans, later.begun.time, within=bound)
                 yield _Orphan(OverdueRun(run, since, run.ended.time), later)
 
 
-def _may_be_given_back(history: History, ended: Operation, later: Run) -> bool:
-    """Whether a queue that lost its last writes may have forgotten the later run, and given the lease back."""
-    return any(
-        fault.kind is InjectionKind.DATA_LOSS and later.begun.time <= fault.start <= ended.time
-        for fault in injected_faults(history)
-    )
+def _may_be_given_back(history: History, ended: Operation, later: Run, bound: float) -> bool:
+    """Whether a queue that lost its last writes may have forgotten the later run, and given the lease back.
+
+    It may have forgotten a claim whose run began during the fault or afterwards: such a run has no lease, so it is
+    stopped.
+    """
+    losses = [fault for fault in injected_faults(history) if fault.kind is InjectionKind.DATA_LOSS]
+    begun = [fault for fault in losses if fault.start <= ended.time]
+    if later.ended is None or later.ended.type is OperationType.INFO:
+        since = later.begun.time - int(bound * NANOSECONDS)
+        return any(since <= (fault.end or fault.start) for fault in begun)
+    return any(later.begun.time <= fault.start for fault in begun)
 
 
 def _follows(later: Run, run: Run) -> bool:

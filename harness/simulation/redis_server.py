@@ -154,7 +154,7 @@ class SimulatedQueue:
 
     def release(
         self,
-        worker: str,
+        worker: str | None,
         leases: Tokens | None,
         *,
         charge: bool = False,

@@ -99,8 +99,13 @@ def _filling(engine: Engine) -> Iterator[Connection]:
         # No foreign key checks: the rows are inserted with their parents.
         connection.execute(text("SET session_replication_role = replica"))
         yield connection
-        connection.execute(text(f"VACUUM ANALYZE {ACTIVITY_TABLE}, {LOG_TABLE}"))
-        connection.execute(text("CHECKPOINT"))
+        vacuum(connection)
+
+
+def vacuum(connection: Connection) -> None:
+    """Remove all dead rows of the tables and refresh their statistics, then write everything to disk."""
+    connection.execute(text(f"VACUUM ANALYZE {ACTIVITY_TABLE}, {LOG_TABLE}"))
+    connection.execute(text("CHECKPOINT"))
 
 
 @contextmanager

@@ -52,6 +52,19 @@ def test_a_lease_of_a_forgotten_worker_expires_as_any_other(bench: Bench) -> Non
     assert list(bench.step("living").expired.requeued) == [task]
 
 
+def test_named_leases_of_any_worker_are_revoked(bench: Bench) -> None:
+    first, second, third = new_ids(3)
+    bench.enqueue(first, second, third)
+    (mine,), (other,), (kept,) = bench.claim("w"), bench.claim("v"), bench.claim("v")
+    named = {mine.task_id: mine.token, other.task_id: other.token, kept.task_id: kept.token - 1}
+    revoked = bench.queue.release(None, named)
+    assert (dict(revoked.requeued), dict(revoked.dead)) == (
+        {mine.task_id: mine.token, other.task_id: other.token},
+        {},
+    )
+    assert bench.queue.leases(list(named)) == {kept.task_id: kept.token}, "it has another token"
+
+
 def test_a_long_lease_makes_for_a_long_memory() -> None:
     assert QueuePolicy(lease_seconds=30).silence_seconds == 3600
     assert QueuePolicy(lease_seconds=3600).silence_seconds == 36_000

@@ -28,6 +28,7 @@ def test_both_sides_of_each_figure_are_measured(
     found = {result.figure.name: result for result in scale.scale(environment, 1)}
     assert set(scale.CALLED) < set(found)
     assert all(found[name].ratios for name in scale.CALLED)
+    assert found["list, page 1, beside dead rows"].ratios
     assert found["memory of Redis for each queued task"].figure.median > 100
     with scale.Side.of(environment) as side:
         rate, processor = scale._drain(side)

@@ -221,7 +221,7 @@ class QueueLockstep(RuleBasedStateMachine):
 
     def send_release(
         self,
-        worker: str,
+        worker: str | None,
         leases: Mapping[UUID, int] | None,
         charge: bool,
         max_crashes: int,

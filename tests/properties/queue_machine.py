@@ -189,6 +189,14 @@ class QueueMachine(QueueLockstep):
         self.send_release(worker, leases, charge, max_crashes, gone=False, reply_lost=reply_lost)
 
     @precondition(lambda self: self.held())
+    @rule(picked=st.lists(picks, min_size=1, max_size=3), late=st.integers(0, 1), reply_lost=st.booleans())
+    def take_back(self, picked: list[int], late: int, reply_lost: bool) -> None:
+        """A reconciler revokes leases by their tokens, of any worker; a token may be of an earlier lease."""
+        grips = [self.pick(self.held(), pick) for pick in picked]
+        leases = {task: token - late for task, token, _ in grips}
+        self.send_release(None, leases, False, 0, gone=False, reply_lost=reply_lost)
+
+    @precondition(lambda self: self.held())
     @rule(picked=st.lists(picks, min_size=1, max_size=3), lock_key=lock_keys, reply_lost=st.booleans())
     def lock(self, picked: list[int], lock_key: str, reply_lost: bool) -> None:
         grips = [self.pick(self.held(), pick) for pick in picked]

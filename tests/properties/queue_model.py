@@ -73,8 +73,10 @@ class QueueModel:
     def has_authority(self, task: UUID, token: int) -> bool:
         return task in self.tasks and self.tasks[task].token == token
 
-    def held_by(self, worker: str) -> dict[UUID, int]:
-        return {i: t.token for i, t in self.tasks.items() if t.token is not None and t.worker == worker}
+    def held_by(self, worker: str | None) -> dict[UUID, int]:
+        """The leases of a worker, or those of all for None."""
+        leased = {i: t for i, t in self.tasks.items() if t.token is not None}
+        return {i: t.token for i, t in leased.items() if t.token is not None and worker in (None, t.worker)}
 
     def living(self) -> int:
         return sum(not task.dead for task in self.tasks.values())
@@ -162,7 +164,7 @@ class QueueModel:
 
     def released(
         self,
-        worker: str,
+        worker: str | None,
         leases: Mapping[UUID, int] | None,
         revoked: Revocations,
         *,
@@ -171,16 +173,16 @@ class QueueModel:
         max_crashes: int,
         gone_at: int | None,
     ) -> None:
-        """Only what the worker holds is taken from it; a graceful release charges nothing (I10)."""
+        """Only what the worker (None: any) holds is taken from it; a graceful release charges nothing (I10)."""
         held = self.held_by(worker)
         wanted = {i: token for i, token in leases.items() if held.get(i) == token} if leases else held
         if leases is not None and not leases and gone_at is None:
             wanted = {}
         assert {**revoked.requeued, **revoked.dead} == wanted, "I4: taken from others, or left behind"
-        if charge and wanted:
+        if charge and wanted and worker is not None:
             self._share_death(worker, begun)
         self._take_back(revoked, charge=charge, max_crashes=max_crashes)
-        if gone_at is not None:
+        if gone_at is not None and worker is not None:
             self.gone[worker] = gone_at
             self.seen.pop(worker, None)
             self._forget_the_gone(gone_at)

@@ -22,6 +22,13 @@ _LOST_AND_BEGUN = Edit(
     where="agentexec.worker.process:Worker._renew", old="self._give_up(unbegun)", new="pass"
 )
 
+# A queue that lost its last writes may have forgotten the claim of a run that begins after that.
+_FORGOTTEN_CLAIM = Edit(
+    where="harness.checkers.orphans:_may_be_given_back",
+    old="if later.ended is None or later.ended.type is OperationType.INFO:",
+    new="if False:",
+)
+
 
 class Undone(NamedTuple):
     """The edit, and the expected finding: the name of its checker and its kind.
@@ -157,6 +164,17 @@ UNDONE: Mapping[str, Undone] = MappingProxyType(
             ),
             "promptness",
             "late-claim",
+        ),
+        "lost-claim-of-a-later-run": Undone(_FORGOTTEN_CLAIM, "orphans", "orphaned"),
+        "forgotten-claim-begins-later": Undone(_FORGOTTEN_CLAIM, "orphans", "orphaned"),
+        "doomed-run-holds-its-lease": Undone(
+            Edit(
+                where="agentexec.worker.reconciler:Reconciler._requeue_without_lease",
+                old="if leases.get(i, fence) < fence",
+                new="if False",
+            ),
+            "liveness",
+            "unfinished tasks after 60 quiet seconds",
         ),
         "lost-before-its-start": Undone(
             _LOST_AND_BEGUN,

@@ -1,4 +1,4 @@
--- Revoke leases before they expire: all leases of a dead worker, or the named ones of a live worker.
+-- Revoke leases before they expire: all leases of a dead worker, or the named ones of a live worker ('': of any).
 -- KEYS: as common.lua.
 -- ARGV: 1 worker, 2 whether it crashed (0 | 1 | 2 = before any of its handlers began): a lease is charged if it is the
 --       only one of the worker,
@@ -23,7 +23,7 @@ local requeued, dead, ready = {}, {}, 0
 for i = #wanted, 1, -1 do
   local id, expected = wanted[i][1], wanted[i][2]
   local token, by = holder(id)
-  if by == worker and token == expected then
+  if token == expected and (by == worker or worker == '') then
     if charge then share_death(all, ARGV[2] == '1') end
     all = {} -- it is noted
     revoke(id)

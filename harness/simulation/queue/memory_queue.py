@@ -24,7 +24,7 @@ from agentexec.queue.protocol import (
     Tokens,
     milliseconds,
 )
-from harness.simulation.queue.books import Books, Holder, Job
+from harness.simulation.queue.books import Books, Job
 from harness.simulation.queue.names import hand_back
 from harness.simulation.queue.step import reply, take_step
 
@@ -134,7 +134,7 @@ class MemoryQueue:
 
     def release(
         self,
-        worker: str,
+        worker: str | None,
         leases: Tokens | None,
         *,
         charge: bool = False,
@@ -145,20 +145,25 @@ class MemoryQueue:
         dead: dict[UUID, int] = {}
         if leases is not None and not leases and not declare_gone:
             return Revocations(requeued, dead)
+        name = worker or ""
         with self._lock:
             books, now = self._books, self._now()
             limit = books.max_crashes(self.policy.max_crashes)
-            wanted = leases.items() if leases else sorted(books.held_by(worker), key=itemgetter(1))
-            valid = [(i, token) for i, token in wanted if books.holder.get(i) == Holder(token, worker)]
+            wanted = leases.items() if leases else sorted(books.held_by(name), key=itemgetter(1))
+            valid = [
+                (i, token)
+                for i, token in wanted
+                if books.holds(i, token) and name in ("", books.holder[i].worker)
+            ]
             if charge and valid:
-                books.share_death(worker, begun=begun)
+                books.share_death(name, begun=begun)
             for task_id, token in reversed(valid):
                 books.revoke(task_id)
                 alive = books.requeue(task_id, token, charge=charge, max_crashes=limit, at=now)
                 (requeued if alive else dead)[task_id] = token
             if declare_gone:
-                books.forget_worker(worker)
-                books.gone[worker] = now
+                books.forget_worker(name)
+                books.gone[name] = now
                 books.trim_gone(now)
             self._wake(len(requeued))
         return Revocations(requeued, dead)

@@ -128,7 +128,7 @@ GONE_WORKER_CLAIMS = Defect(
     },
     edits=(
         Edit(where="lua/release.lua", old="  redis.call('ZADD', GONE, now_ms(), worker)\n", new=""),
-        Edit(where=f"{_MEMORY}.release", old="                books.gone[worker] = now\n", new=""),
+        Edit(where=f"{_MEMORY}.release", old="                books.gone[name] = now\n", new=""),
     ),
 )
 

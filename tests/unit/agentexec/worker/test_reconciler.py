@@ -242,6 +242,23 @@ def test_the_same_of_a_task_that_became_a_dead_letter(
     assert (row.status, row.error) == ("error", "its worker died 1 times while running it")
 
 
+@pytest.mark.invariant("I9")
+def test_a_lease_below_the_fence_of_its_row_is_revoked_after_two_comparisons(
+    engine: Engine, queue: RedisQueue, reconciler: Reconciler
+) -> None:
+    """A failover gave it back after another run had begun: its worker renews it, and can record nothing."""
+    task, claim = old_run(engine, queue, "given back")
+    with engine.begin() as connection:
+        statements.record_batch(connection, starts({task: claim.token + 1}), [])
+        make_old(connection)
+    reconciler.run_round(full_pass=True)
+    assert queue.leases([task]) == {task: claim.token}, "the next comparison may find its end recorded"
+    reconciler.run_round(full_pass=True)
+    assert (row_of(engine, task).status, row_of(engine, task).fence) == ("queued", claim.token + 1)
+    (again,) = claimed(queue, "next", 1)
+    assert again.task_id == task
+
+
 def test_comparisons_leave_a_row_alone_whose_holder_has_its_lease(
     engine: Engine, queue: RedisQueue, reconciler: Reconciler
 ) -> None:

@@ -219,6 +219,24 @@ def test_a_run_whose_lease_a_fail_over_may_have_given_back_is_no_orphan() -> Non
     assert orphans()(before.history).verdict is Verdict.INVALID
 
 
+@pytest.mark.parametrize(
+    ("lost_at", "outcome", "verdict"),
+    [
+        (3.5, INFO, Verdict.VALID),
+        (3.5, OK, Verdict.INVALID),  # its lease is in the queue, so no other run has one
+        (1.5, INFO, Verdict.INVALID),  # before any claim of a run that begins at 4
+    ],
+)
+def test_a_fail_over_may_have_forgotten_a_claim_whose_run_began_after_it(
+    lost_at: float, outcome: OperationType, verdict: Verdict
+) -> None:
+    """Simulation, seed 516772669: the later run began 8 ms after the fail-over, and was stopped."""
+    builder = HistoryBuilder().promised(MADE).enqueued(1).at(1).began(1, by=12)
+    builder.at(lost_at).injected("fail-over-redis", InjectionKind.DATA_LOSS, seconds=0.25)
+    builder.at(4).began(1, by=13, fence=2).at(5).ended(1, by=13, outcome=outcome, fence=2)
+    assert orphans()(builder.at(9).ended(1, by=12, outcome=INFO).history).verdict is verdict
+
+
 def test_an_orphan_without_a_bound_is_not_known() -> None:
     builder = HistoryBuilder().enqueued(1).ran(1, by=12)
     assert orphans()(builder.history).verdict is Verdict.UNKNOWN
