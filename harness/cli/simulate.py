@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from argparse import ArgumentParser, Namespace
 from contextlib import nullcontext
 from importlib.util import find_spec
@@ -175,24 +176,29 @@ def _campaign(options: Namespace) -> int:
     print(f"cells:   {done.saturation.line}")
     if done.runs and not done.failing:
         print(f"worth:   {Power.of(done.runs).line}")
-    print(f"report:  {_write_campaign(done, options.report)}")
+    written = _write_campaign(done, options.report)
     print(f"repeat:  {again}")
     if quiet is not None:
         print(f"ended:   {done.ended}")
     if done.failing:
         return EXIT_INVALID
-    return EXIT_VALID if done.runs and not done.reach.missing else EXIT_UNKNOWN
+    return EXIT_VALID if written and done.runs and not done.reach.missing else EXIT_UNKNOWN
 
 
-def _write_campaign(campaign: Campaign, folder: Path) -> Path:
-    """Write the counts of a campaign, the curve of its cells and the table of named events, whose path it returns."""
+def _write_campaign(campaign: Campaign, folder: Path) -> bool:
+    """Write the counts of a campaign, the curve of its cells and the table of named events; False if that fails."""
     from harness.simulation.saturation_curve import saturation_curve
 
-    write_text(folder / "campaign.json", json.dumps(campaign.to_json(), indent=1) + "\n")
     path = folder / "campaign.md"
-    write_text(path, campaign.reach.text())
-    write_text(folder / "coverage.svg", saturation_curve(campaign.saturation))
-    return path
+    try:
+        write_text(folder / "campaign.json", json.dumps(campaign.to_json(), indent=1) + "\n")
+        write_text(path, campaign.reach.text())
+        write_text(folder / "coverage.svg", saturation_curve(campaign.saturation))
+    except UsageError as error:  # the findings stay
+        print(f"harness: {error}", file=sys.stderr)
+        return False
+    print(f"report:  {path}")
+    return True
 
 
 def _one(options: Namespace) -> int:
@@ -232,10 +238,7 @@ def _one(options: Namespace) -> int:
         return EXIT_VALID
     if options.replay is None:
         with progress_on() as progress:
-            try:
-                _keep(outcome, options, progress)
-            except UsageError as error:  # the finding stays
-                progress.step(str(error))
+            _keep(outcome, options, progress)
     return EXIT_INVALID
 
 
@@ -258,7 +261,7 @@ def _plan(options: Namespace) -> Plan:
 
 
 def _keep(outcome: SimulationResult, options: Namespace, progress: Progress) -> None:
-    """Shrink the plan of a failing run and write it to a file."""
+    """Shrink the plan of a failing run and write it to a file, if that is possible."""
     from harness.simulation.shrinker import Shrinker
 
     small = outcome
@@ -268,7 +271,11 @@ def _keep(outcome: SimulationResult, options: Namespace, progress: Progress) -> 
     path: Path = options.report / f"seed-{outcome.plan.seed}.json"
     # The key of the stored plans is `judge`.
     found = [{"judge": finding.checker, "summary": finding.summary} for finding in small.findings]
-    write_text(path, json.dumps(small.plan.to_json() | {"found": found}, indent=1) + "\n")
+    try:
+        write_text(path, json.dumps(small.plan.to_json() | {"found": found}, indent=1) + "\n")
+    except UsageError as error:  # the finding stays
+        progress.step(str(error))
+        return
     progress.step(
         f"seed {outcome.plan.seed}: {len(small.plan.faults)} of {counted(len(outcome.plan.faults), 'fault')} and "
         f"{len(small.plan.tasks)} of {counted(len(outcome.plan.tasks), 'task')} are enough for "
