@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING
 from harness.cli.simulate_again import simulate_again
 from harness.cli.simulate_bounded import MOST_FAULTS, bounded
 from harness.cli.written import keep_evidence, write_text
-from harness.command_line import filled_path, job_count, positive, whole
+from harness.command_line import filled_path, job_count, positive, read_json, whole
 from harness.environments.urls import checked_url, plain_url
 from harness.errors import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, UsageError
 from harness.history import History
 from harness.history.figures import counted
-from harness.json_file import read_json
 from harness.progress import Progress, progress_on
 from harness.report import locked_folder
 from harness.targets.reference import require_reference
