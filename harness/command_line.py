@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import io
+import json
 import math
 import os
 import re
@@ -16,7 +17,7 @@ from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
-from typing import Never
+from typing import Any, Never
 
 from harness.errors import EXIT_UNKNOWN, EXIT_USAGE, HarnessError, UsageError
 from harness.masking import masked_words, one_line, terminal_safe
@@ -182,6 +183,19 @@ def above_zero(most: int) -> Callable[[str], float]:
         return found
 
     return number
+
+
+def read_json(path: Path, remedy: str, *, parse_float: Callable[[str], Any] = float) -> Any:
+    """The document in a file, in any encoding of Unicode; raises `UsageError` with the remedy if there is none."""
+    try:
+        return json.loads(path.read_bytes(), parse_float=parse_float)
+    except OSError as error:
+        why = str(error.strerror)
+    except RecursionError:
+        why = "it is not JSON that can be read (nested too deep)"
+    except ValueError as error:
+        why = f"it is not JSON ({error})"
+    raise UsageError(f"{path} cannot be read: {why}; {remedy}")
 
 
 def flag(name: str) -> str:

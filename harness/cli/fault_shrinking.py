@@ -8,10 +8,10 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from harness.checkers.base import Verdict
+from harness.command_line import read_json
 from harness.errors import UsageError
 from harness.history.faults import fault_windows
 from harness.history.figures import counted
-from harness.json_file import read_json
 from harness.scenario import ScenarioRun
 from harness.shrinking import cut
 

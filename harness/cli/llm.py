@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.cli.given_history import given_history
-from harness.command_line import above_zero, filled_path, positive, whole
+from harness.command_line import above_zero, filled_path, positive, read_json, whole
 from harness.errors import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, UsageError
 from harness.history import History
 from harness.history.faults import injected_faults
 from harness.history.runs import runs
-from harness.json_file import read_json
 from harness.llm.budget import Budget
 from harness.llm.costs import RunCosts, SpentTokens, costs
 from harness.llm.costs_in_history import recorded_bill, recorded_prices

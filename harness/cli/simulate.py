@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from argparse import ArgumentParser, Namespace
 from contextlib import nullcontext
 from importlib.util import find_spec
@@ -13,12 +14,11 @@ from typing import TYPE_CHECKING
 from harness.cli.simulate_again import simulate_again
 from harness.cli.simulate_bounded import MOST_FAULTS, bounded
 from harness.cli.written import keep_evidence, write_text
-from harness.command_line import filled_path, job_count, positive, whole
+from harness.command_line import filled_path, job_count, positive, read_json, whole
 from harness.environments.urls import checked_url, plain_url
 from harness.errors import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, UsageError
 from harness.history import History
 from harness.history.figures import counted
-from harness.json_file import read_json
 from harness.progress import Progress, progress_on
 from harness.report import locked_folder
 from harness.targets.reference import require_reference
@@ -177,25 +177,30 @@ def _campaign(options: Namespace) -> int:
     print(f"groups:  {done.groups.line}")
     if done.runs and not done.failing:
         print(f"worth:   {Power.of(done.runs).line}")
-    print(f"report:  {_write_campaign(done, options.report)}")
+    written = _write_campaign(done, options.report)
     print(f"repeat:  {again}")
     if quiet is not None:
         print(f"ended:   {done.ended}")
     if done.failing:
         return EXIT_INVALID
-    return EXIT_VALID if done.runs and not done.reach.missing else EXIT_UNKNOWN
+    return EXIT_VALID if written and done.runs and not done.reach.missing else EXIT_UNKNOWN
 
 
-def _write_campaign(campaign: Campaign, folder: Path) -> Path:
-    """Write the counts of a campaign and the curves of its cells; returns the path of the table of named events."""
+def _write_campaign(campaign: Campaign, folder: Path) -> bool:
+    """Write the counts of a campaign, the curves of its cells and the table of named events; False if that fails."""
     from harness.simulation.saturation_curve import saturation_curve
 
-    write_text(folder / "campaign.json", json.dumps(campaign.to_json(), indent=1) + "\n")
     path = folder / "campaign.md"
-    write_text(path, campaign.reach.text())
-    write_text(folder / "coverage.svg", saturation_curve(campaign.saturation))
-    write_text(folder / "groups.svg", saturation_curve(campaign.groups))
-    return path
+    try:
+        write_text(folder / "campaign.json", json.dumps(campaign.to_json(), indent=1) + "\n")
+        write_text(path, campaign.reach.text())
+        write_text(folder / "coverage.svg", saturation_curve(campaign.saturation))
+        write_text(folder / "groups.svg", saturation_curve(campaign.groups))
+    except UsageError as error:  # the findings stay
+        print(f"harness: {error}", file=sys.stderr)
+        return False
+    print(f"report:  {path}")
+    return True
 
 
 def _one(options: Namespace) -> int:
@@ -235,10 +240,7 @@ def _one(options: Namespace) -> int:
         return EXIT_VALID
     if options.replay is None:
         with progress_on() as progress:
-            try:
-                _keep(outcome, options, progress)
-            except UsageError as error:  # the finding stays
-                progress.step(str(error))
+            _keep(outcome, options, progress)
     return EXIT_INVALID
 
 
@@ -261,7 +263,7 @@ def _plan(options: Namespace) -> Plan:
 
 
 def _keep(outcome: SimulationResult, options: Namespace, progress: Progress) -> None:
-    """Shrink the plan of a failing run and write it to a file."""
+    """Shrink the plan of a failing run and write it to a file, if that is possible."""
     from harness.simulation.shrinker import Shrinker
 
     small = outcome
@@ -271,7 +273,11 @@ def _keep(outcome: SimulationResult, options: Namespace, progress: Progress) -> 
     path: Path = options.report / f"seed-{outcome.plan.seed}.json"
     # The key of the stored plans is `judge`.
     found = [{"judge": finding.checker, "summary": finding.summary} for finding in small.findings]
-    write_text(path, json.dumps(small.plan.to_json() | {"found": found}, indent=1) + "\n")
+    try:
+        write_text(path, json.dumps(small.plan.to_json() | {"found": found}, indent=1) + "\n")
+    except UsageError as error:  # the finding stays
+        progress.step(str(error))
+        return
     progress.step(
         f"seed {outcome.plan.seed}: {len(small.plan.faults)} of {counted(len(outcome.plan.faults), 'fault')} and "
         f"{len(small.plan.tasks)} of {counted(len(outcome.plan.tasks), 'task')} are enough for "

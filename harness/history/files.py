@@ -121,7 +121,7 @@ def _broken_seal(path: Path, ended: Mapping[str, int]) -> Iterator[str]:
     try:
         sealed = json.loads(path.read_bytes())["lines"]
         wanted = {str(name): int(lines) for name, lines in sealed.items()}
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ArithmeticError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         yield f"{path.name} cannot be read, so missing lines cannot be detected: copy the folder again"
         return
     for name, lines in wanted.items():

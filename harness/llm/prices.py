@@ -8,8 +8,8 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Self
 
+from harness.command_line import read_json
 from harness.errors import UsageError
-from harness.json_file import read_json
 
 _MILLION = 1_000_000
 ANY_MODEL = "*"

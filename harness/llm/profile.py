@@ -9,8 +9,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
+from harness.command_line import read_json
 from harness.errors import UsageError
-from harness.json_file import read_json
 from harness.llm.distribution import LognormalDistribution
 from harness.llm.disturbances import Disturbance
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.checkers.base import Verdict
+from harness.command_line import read_json
 from harness.errors import UsageError
-from harness.json_file import read_json
 from harness.load.document import load_document
 from harness.load.load_time import LoadTime
 from harness.load.page import load_html

@@ -172,7 +172,7 @@ def _json_lines(file: TextIO, path: Path) -> Iterator[tuple[int, Mapping[str, An
             continue
         try:
             values = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             values = None
         if not isinstance(values, dict):
             raise _wrong_line(path, number, "is no JSON object")

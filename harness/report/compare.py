@@ -12,8 +12,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from harness.command_line import read_json
 from harness.errors import UsageError
-from harness.json_file import read_json
 
 REMEDY = "give the bench.json of a benchmark run, or the verdict.json of a chaos run."
 

@@ -22,6 +22,11 @@ def raising(error: BaseException) -> Callable[[], int]:
     return call
 
 
+def say(text: str) -> int:
+    print(text)
+    return 0
+
+
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
@@ -76,7 +81,7 @@ def test_a_page_without_markers_is_refused_before_anything_is_measured(
 def test_what_an_output_cannot_encode_is_shown_as_an_escape(monkeypatch: pytest.MonkeyPatch) -> None:
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
-    assert exit_code_of("program", lambda: print("grün \udcff") or 0) == 0
+    assert exit_code_of("program", lambda: say("grün \udcff")) == 0
     assert written.getvalue() == b"gr\\xfcn \\udcff\n"
 
 
@@ -86,7 +91,7 @@ def test_a_program_without_an_output_reaches_its_verdict(closed: str) -> None:
     with pytest.MonkeyPatch.context() as patched:
         for name, stream in streams.items():
             patched.setattr(sys, name, stream)
-        assert exit_code_of("program", lambda: print("VALID") or 0) == 0
+        assert exit_code_of("program", lambda: say("VALID")) == 0
         assert exit_code_of("program", raising(UsageError("No such file."))) == 64
         getattr(sys, closed).close()
     said = {name: stream.getvalue() for name, stream in streams.items() if stream is not None}

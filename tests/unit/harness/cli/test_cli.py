@@ -12,15 +12,17 @@ from argparse import Namespace
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import chaos
 from harness import cli
 from harness.cli import chaos as chaos_command
-from harness.errors import EnvironmentUnavailable
+from harness.errors import EnvironmentUnavailable, UsageError
 from harness.history import OperationType, Recorder
 from harness.report import locked_folder
+from harness.simulation.campaign import Campaign
 
 STAGING = "postgresql://release:hunter2@db.example.org/staging"
 REDIS = "redis://:hunter2@redis.example.org/0"
@@ -460,6 +462,28 @@ def test_a_history_that_cannot_be_read_is_one_sentence(
     ):
         assert cli.main(["check", str(path)]) == 64
         assert words in capsys.readouterr().err
+
+
+def test_a_finding_outlives_a_disk_that_takes_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(path: Path, text: str) -> None:
+        raise UsageError(f"The report {path} cannot be written (No space left on device); free some space.")
+
+    plan = SimpleNamespace(seed=1, tasks=(), faults=())
+    found = SimpleNamespace(checker="delivery", summary="1 lost", counterexamples=())
+    outcome = SimpleNamespace(plan=plan, findings=[found], injected=0)
+    monkeypatch.setattr("harness.simulation.simulation.simulate", lambda *_, **__: outcome)
+    monkeypatch.setattr("harness.cli.simulate.write_text", full)
+    plan.to_json = dict
+    assert cli.main(["simulate", "--seed", "1", "--no-shrink", "--report", str(tmp_path)]) == 1
+    said = capsys.readouterr()
+    assert "delivery: 1 lost" in said.out
+    assert f"The report {tmp_path}/seed-1.json cannot be written" in said.err
+    campaign = Campaign(runs=1, failing={1: ["delivery"]})
+    monkeypatch.setattr("harness.simulation.campaign.run_campaign", lambda *_, **__: campaign)
+    assert cli.main(["simulate", "--seeds", "1", "--no-shrink", "--report", str(tmp_path)]) == 1
+    assert f"harness: The report {tmp_path}/campaign.json cannot be written" in capsys.readouterr().err
 
 
 def test_a_second_campaign_into_the_same_folder_is_refused(

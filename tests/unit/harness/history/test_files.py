@@ -148,7 +148,9 @@ def test_files_that_are_missing_grew_or_came_later_break_the_seal(tmp_path: Path
     )
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"lines": 3}', '{"lines": {"a": "b"}}', "\xff"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"lines": 3}', '{"lines": {"a": "b"}}', '{"lines": {"a": 1e999}}', "\xff"]
+)
 def test_a_seal_that_cannot_be_read_is_a_problem_and_no_crash(tmp_path: Path, text: str) -> None:
     (recorded(tmp_path) / "seal.json").write_text(text, encoding="latin-1")
     [problem] = History.load(tmp_path).problems

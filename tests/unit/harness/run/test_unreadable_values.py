@@ -31,7 +31,7 @@ def test_the_history_of_the_next_test_is_valid() -> None:
     assert verdict(whole_history()) is Verdict.VALID
 
 
-NO_NUMBERS = ("5", True, [1], {})
+NO_NUMBERS: tuple[object, ...] = ("5", True, [1], {})
 NO_SECONDS = (*NO_NUMBERS, math.nan, math.inf, 1e300)
 
 
