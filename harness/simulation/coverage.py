@@ -33,7 +33,7 @@ _EFFECTS = {
     FaultKind.STALL_WORKER: "stopped",
     FaultKind.FREEZE_HOST: "stopped",
     FaultKind.LOSE_REQUEST: "request lost",
-    FaultKind.LATE_REQUEST: "request lost",
+    FaultKind.LATE_REQUEST: "request late",
     FaultKind.LOSE_REPLY: "reply lost",
     FaultKind.PRODUCER_LOSES_REPLY: "reply lost",
 }

@@ -75,6 +75,12 @@ def test_a_fault_of_a_server_is_in_the_cells_of_all_tasks_that_are_not_over() ->
             False,
             {"request lost, before end-rebuild of pool", "lose-request: no task, in rebuild"},
         ),
+        (
+            "end-rebuild",
+            FaultKind.LATE_REQUEST,
+            False,
+            {"request late, before end-rebuild of pool", "late-request: no task, in rebuild"},
+        ),
     ],
 )
 def test_a_fault_is_in_a_group_of_its_call_and_in_one_of_the_stage_of_its_task(
