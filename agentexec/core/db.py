@@ -42,12 +42,14 @@ def engine_for(
     test_connections: bool = True,
     name: str = "agentexec",
     timeout: float = 30.0,
+    own: bool = False,
 ) -> Engine:
     """An engine with a small pool and tested connections; on SQLite, writers wait for the lock.
 
     `source` is a URL, or an engine of the application: then the new engine connects as that one does, through a pool
     of its own of the same kind. Connections have the application name `name`. A call that gets no answer within
-    `timeout` seconds raises `OperationalError`. Raises `ConfigurationError` for a URL or an engine of another kind.
+    `timeout` seconds raises `OperationalError`. With `own`, no caller may hold a transaction open: the server ends one
+    that is idle for so long. Raises `ConfigurationError` for a URL or an engine of another kind.
     """
     if isinstance(source, Engine):
         engine = _carried(source, timeout)
@@ -72,7 +74,7 @@ def engine_for(
     if engine.dialect.name == "sqlite":
         _prepare_sqlite(engine)
     else:
-        postgres.prepare(engine, name=name, timeout=timeout)
+        postgres.prepare(engine, name=name, timeout=timeout, own=own)
     reset_in_child(engine, _leave_to_parent)
     return engine
 

@@ -108,7 +108,7 @@ def limit_connect(pool: Any, timeout: float) -> None:
     pool._creator = connect_in_time
 
 
-def prepare(engine: Engine, *, name: str, timeout: float) -> None:
+def prepare(engine: Engine, *, name: str, timeout: float, own: bool) -> None:
     """Make every connection of an engine of psycopg ready for unusual states; call it before the first connection.
 
     A statement that the server leaves without an answer for `timeout` seconds raises `OperationalError`.
@@ -116,7 +116,8 @@ def prepare(engine: Engine, *, name: str, timeout: float) -> None:
     reference = weakref.ref(engine)  # no cycle: the connections of a dropped engine are closed at once
     # An engine that connects as another one does shares its dialect, where each function is registered once.
     event.listen(engine.dialect, "do_connect", _shorten_connect)
-    event.listen(engine, "connect", partial(_connected, reference, name, timeout))
+    event.listen(engine, "connect", partial(_limit_waits, timeout))
+    event.listen(engine, "connect", partial(_connected, reference, name, round(1000 * timeout) if own else 0))
     event.listen(engine.dialect, "handle_error", _drop_after_failover)
     engine.update_execution_options(**{OWN: True})
 
@@ -128,8 +129,7 @@ def _shorten_connect(_dialect: Dialect, _record: Any, _arguments: Any, options: 
         options["connect_timeout"] = max(2, math.ceil(min(left, usual)))
 
 
-def _connected(engine: weakref.ref[Engine], name: str, timeout: float, connection: Any, _record: Any) -> None:
-    _limit_waits(connection, timeout)
+def _connected(engine: weakref.ref[Engine], name: str, idle: int, connection: Any, _record: Any) -> None:
     autocommit, connection.autocommit = connection.autocommit, False
     # A session's default also holds under AUTOCOMMIT, outside of a transaction block. What is acknowledged survives a
     # crash: a commit waits until it is flushed. A client that is gone with its host does not keep its locks.
@@ -137,8 +137,8 @@ def _connected(engine: weakref.ref[Engine], name: str, timeout: float, connectio
         "SELECT pg_backend_pid(), current_setting('default_transaction_isolation'),"
         " set_config('default_transaction_isolation', 'read committed', false),"
         " set_config('synchronous_commit', replace(current_setting('synchronous_commit'), 'off', 'on'), false),"
-        f" set_config('idle_in_transaction_session_timeout', '{max(1, round(timeout))}s', false)"
-    )
+        " set_config('tcp_keepalives_idle', '30', false), set_config('tcp_keepalives_interval', '10', false)"
+    ) + (f", set_config('idle_in_transaction_session_timeout', '{idle}', false)" if idle else "")
     answering, default, *_ = connection.execute(query, prepare=False).fetchone()
     if answering == connection.info.backend_pid:
         if not connection.info.parameter_status("application_name"):
@@ -168,7 +168,7 @@ def _drop_after_failover(context: ExceptionContext) -> None:
         context.is_disconnect = True
 
 
-def _limit_waits(connection: Any, timeout: float) -> None:
+def _limit_waits(timeout: float, connection: Any, _record: Any) -> None:
     """Close a connection whose server sends nothing for `timeout` seconds during one call.
 
     TCP does not notice a server that is stopped, nor a proxy that swallows data: both acknowledge what arrives.

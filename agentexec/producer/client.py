@@ -94,12 +94,13 @@ class Client:
         self.redis = blocking_client(self.settings, name=NAME)
         self.queue = RedisQueue.of(self.redis, self.settings, engine=self.engine)
         self.results = RedisQueue.of(reading_client(self.settings, name=NAME), self.settings)
-        # The enqueuer's connections are not tested before use, which would cost a round trip per batch: it sends again
-        # what a broken connection lost. SQLite in memory allows one connection only.
+        # Not tested before use, which costs a round trip per batch: the enqueuer repeats what a broken connection lost.
         self._recording = self.engine
         if self.engine.dialect.name == "postgresql":
-            timeout = self.settings.database_timeout
-            self._recording = engine_for(self.database, test_connections=False, name=NAME, timeout=timeout)
+            wait = self.settings.database_timeout
+            self._recording = engine_for(
+                self.database, test_connections=False, name=NAME, timeout=wait, own=True
+            )
         self._enqueuer = Enqueuer(self._recording, self.queue)
         reset_in_child(self._enqueuer, Enqueuer.reset)
 

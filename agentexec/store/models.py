@@ -59,8 +59,7 @@ class Activity(Base):
     agent_type: Mapped[str] = mapped_column(sa.String(255))
     status: Mapped[Status] = mapped_column(_status_type(f"ck_{ACTIVITY_TABLE}_status"))
     fence: Mapped[int] = mapped_column(sa.BigInteger, default=0)
-    # The worker that runs under the fence: a queue that lost its memory, and whose clock went back, may issue a token
-    # twice.
+    # The worker that runs under the fence: a queue that lost its memory may issue a token twice if its clock went back.
     holder: Mapped[str | None] = mapped_column(sa.String(64))
     attempt: Mapped[int] = mapped_column(default=0)
     failures: Mapped[int] = mapped_column(default=0)

@@ -97,8 +97,7 @@ PROGRESS = """INSERT INTO {log} (activity_id, fence, n, status, message, percent
     SELECT a.id, a.fence, coalesce(v.n, {next_n}), a.status, v.message, v.percentage, {now}
     FROM {rows} AS v JOIN {activity} AS a ON a.id = v.id AND a.fence = v.token AND a.status {running}
     WHERE true {share_lock} ON CONFLICT DO NOTHING"""
-# A mark that is lost costs one more offer to the queue, so its commit does not wait for the disk. The setting ends
-# with the transaction.
+# A lost mark costs one more offer to the queue, so its commit does not wait for the disk, and only this commit.
 # A task that was canceled meanwhile may have reached the queue after the cancel, so it is to be removed again.
 DISPATCHED = """WITH setting AS MATERIALIZED (SELECT {without_fsync})
     UPDATE {activity} AS a SET dispatched_at = {now},

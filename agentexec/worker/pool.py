@@ -208,7 +208,7 @@ class Pool(TaskProducer):
             raise ConfigurationError("The pool is running already; one process runs a pool once at a time.")
         open_standard_descriptors()
         settings = self.settings
-        engine = engine_for(self.database, name="agentexec-pool")
+        engine = engine_for(self.database, name="agentexec-pool", own=True)
         client = blocking_client(settings, name="agentexec-pool")
         require_supported_database(engine)
         with engine.connect() as connection:

@@ -48,6 +48,7 @@ from agentexec.worker.reference import PoolReference
 from agentexec.worker.run_result import RunKind
 from agentexec.worker.signals import handled, nothing
 
+NAME = "agentexec-worker"  # of its connections
 WATCH_EVERY = 0.25  # seconds
 CANCEL_GRACE = 1.0  # seconds that a canceled handler has to end before its lease is released
 ORPHAN_GRACE = 5.0  # seconds that a worker without a parent has to release its leases and end by itself
@@ -287,15 +288,12 @@ def _load(options: Mapping[str, Any]) -> Pool:
 
 def _worker(pool: Pool, name: str, reporter: Reporter) -> Worker:
     settings = pool.settings
+    wait = max(settings.database_timeout, min(settings.lease_seconds, LONGEST_SERVER_TIMEOUT))
     worker_loop = WorkerLoop(
         worker=name,
-        queue=RedisQueue.of(blocking_client(settings, name="agentexec-worker"), settings),
+        queue=RedisQueue.of(blocking_client(settings, name=NAME), settings),
         engine=engine_for(
-            pool.database,
-            pool_size=1,
-            test_connections=False,
-            name="agentexec-worker",
-            timeout=max(settings.database_timeout, min(settings.lease_seconds, LONGEST_SERVER_TIMEOUT)),
+            pool.database, pool_size=1, test_connections=False, name=NAME, timeout=wait, own=True
         ),
         settings=settings,
         registry=pool.registry,

@@ -317,10 +317,35 @@ def test_the_server_waits_for_a_client_in_a_transaction_as_long_as_the_client_fo
     servers: EmbeddedEnvironment,
 ) -> None:
     """Else a host that is gone keeps its locks, and others wait for them: seeds of `harness simulate --postgres`."""
-    engine = engine_for(servers.endpoints.database_url, timeout=7)
+    engine = engine_for(servers.endpoints.database_url, timeout=7, own=True)
     with engine.begin() as connection:
         assert connection.execute(text("SHOW idle_in_transaction_session_timeout")).scalar_one() == "7s"
     engine.dispose()
+
+
+def test_a_session_of_an_application_may_hold_a_transaction_open(servers: EmbeddedEnvironment) -> None:
+    """Reading 200,000 activities took longer than a call may take; a host that is gone is found by its silence."""
+    with (
+        ax.Client(
+            database_url=servers.endpoints.database_url,
+            redis_url=servers.endpoints.redis_url,
+            queue_name="held",
+        ) as client,
+        client.engine.begin() as connection,
+    ):
+        shown = {
+            name: connection.execute(text(f"SHOW {name}")).scalar_one()
+            for name in (
+                "idle_in_transaction_session_timeout",
+                "tcp_keepalives_idle",
+                "tcp_keepalives_interval",
+            )
+        }
+    assert shown == {
+        "idle_in_transaction_session_timeout": "0",
+        "tcp_keepalives_idle": "30",
+        "tcp_keepalives_interval": "10",
+    }
 
 
 @pytest.mark.parametrize("seconds", [14 * 86_400.0, float(LONGEST_SERVER_TIMEOUT)])
@@ -359,7 +384,7 @@ def test_a_statement_of_the_command_line_may_be_silent_for_long(
 ) -> None:
     monkeypatch.setenv("AGENTEXEC_DATABASE_URL", servers.endpoints.database_url)
     limits: list[float] = []
-    monkeypatch.setattr(postgres, "prepare", lambda _engine, *, name, timeout: limits.append(timeout))
+    monkeypatch.setattr(postgres, "prepare", lambda _engine, *, timeout, **_: limits.append(timeout))
     with database._database() as engine:
         assert isolation(engine) == "read committed"
     assert limits == [LONGEST_SERVER_TIMEOUT]
