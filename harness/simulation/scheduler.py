@@ -102,6 +102,11 @@ class Scheduler:
         """Run `work` at the present virtual time, in random order with other events of this time."""
         self.at(self.now, process, work)
 
+    def next(self, work: Callable[[], object]) -> None:
+        """Run `work` before all other events, outside of all processes and without a draw; it may raise anything."""
+        self._count += 1
+        heappush(self._heap, (self.now, -1.0, self._count, None, work))
+
     def seconds(self, seconds: float) -> int:
         """The virtual time after this number of seconds from now, in nanoseconds."""
         return self.now + round(seconds * NANOSECONDS)

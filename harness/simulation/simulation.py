@@ -37,6 +37,7 @@ from harness.history.names import PROMISES
 from harness.simulation.call_faults import CallPoint, Side
 from harness.simulation.context import SimulationContext
 from harness.simulation.evidence import collect_evidence, pending
+from harness.simulation.interrupts import interrupts_between_events
 from harness.simulation.nemesis import SimulatedNemesis
 from harness.simulation.outcomes import outcomes, unknown_as_valid
 from harness.simulation.plan import MANY_CRASHES, Plan, Theme
@@ -129,7 +130,7 @@ def simulate(
     scheduler = Scheduler(plan.seed)
     if diversion is not None:
         scheduler.divert(*diversion)
-    with _quiet():
+    with _quiet(), interrupts_between_events(scheduler):
         return _Simulation(plan, scheduler, trace).execute()
 
 

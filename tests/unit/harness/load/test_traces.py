@@ -94,6 +94,7 @@ def test_the_format_is_found_by_the_first_line(
         (MOONCAKE + "{}\n", "is no arrival of the format Mooncake (no 'timestamp')"),
         (MOONCAKE + "[1]\n", "Line 3 of the trace"),
         (MOONCAKE + "{\n", "is no JSON object"),
+        (MOONCAKE + '{"a":' * 100_000 + "\n", "is no JSON object"),
         ("offset_seconds\n-1\n", "has a negative time"),
         ("offset_seconds\ninf\n", "has a time that is not finite"),
         ("offset_seconds\n", "has no arrival; give a file with at least one."),
