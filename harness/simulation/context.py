@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Engine
 
-from agentexec.queue.protocol import Queue, QueuePolicy
+from agentexec.queue.protocol import QueuePolicy
 from harness.simulation.call_faults import CallFaults, Network
 from harness.simulation.coverage import ReachedCells
 from harness.simulation.handlers import SimulatedHandlers
@@ -35,7 +35,12 @@ class SimulationContext:
         self.call_faults = CallFaults(reached=self.reached)
         self.monitor = InvariantMonitor(self.recorder, runtime)
         self.settings = settings_of(
-            plan.theme, plan.workers, plan.hosts, max_depth=plan.max_depth, max_crashes=plan.max_crashes
+            plan.theme,
+            plan.workers,
+            plan.hosts,
+            max_depth=plan.max_depth,
+            max_crashes=plan.max_crashes,
+            tasks_per_worker=plan.tasks_per_worker,
         )
         self.redis = RedisServer(
             runtime,
@@ -43,13 +48,19 @@ class SimulationContext:
             QueuePolicy.of(self.settings),
             reached=self.reached,
             starts=starts,
-            slots=self.settings.worker_concurrency,
+            slots=0 if plan.recycles else self.settings.worker_concurrency,
         )
-        self.postgres = new_store(runtime, StoreProbes(self.reached, starts))
+        silent_until = self.call_faults.silent_until
+        self.redis.probes.is_silent = lambda process: silent_until.get(process, 0) > runtime.scheduler.now
+        ends = self.redis.refused_ends
+        self.store_probes = StoreProbes(
+            self.reached, starts, lambda lease: ends.refused(lease, runtime.scheduler.now)
+        )
+        self.postgres = new_store(runtime, self.store_probes)
         self.cells = ReachedCells(self.redis, self.postgres)
         self.handlers = SimulatedHandlers(runtime.scheduler, self.recorder, two_versions=plan.two_versions)
 
-    def queue(self, process: Process) -> Queue:
+    def queue(self, process: Process) -> SimulatedQueue:
         """A connection of a process to the queue."""
         return SimulatedQueue(self.redis, self.runtime, self.recorder, process, self._network(process))
 

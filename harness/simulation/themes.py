@@ -15,7 +15,7 @@ from agentexec.worker.recording import DEFER_SECONDS
 from harness.checkers import duplicates, recovery
 from harness.checkers.base import Checker
 from harness.simulation.outcomes import unknown_as_valid
-from harness.simulation.plan import MANY_CRASHES, Plan, Theme
+from harness.simulation.plan import MANY_CRASHES, HandlerEnd, Plan, Theme
 
 LEASE, LONG_LEASE = 2.0, 20.0
 MAX_RETRIES = 2
@@ -51,7 +51,13 @@ ROUND = 1.0
 
 @cache
 def settings_of(
-    theme: Theme, workers: int, hosts: int = 1, *, max_depth: int = 0, max_crashes: int = MANY_CRASHES
+    theme: Theme,
+    workers: int,
+    hosts: int = 1,
+    *,
+    max_depth: int = 0,
+    max_crashes: int = MANY_CRASHES,
+    tasks_per_worker: int = 0,
 ) -> Settings:
     """The settings of every pool in a run.
 
@@ -62,9 +68,13 @@ def settings_of(
     own = dict(_OWN.get(theme, {}))
     if theme is Theme.KILLS and hosts == 1:
         own["lease_seconds"] = LONG_LEASE
-    return load_settings(
-        **{**_COMMON, "num_workers": workers, "max_queue_depth": max_depth, "max_crashes": max_crashes} | own
-    )
+    of_plan = {
+        "num_workers": workers,
+        "max_queue_depth": max_depth,
+        "max_crashes": max_crashes,
+        "max_tasks_per_worker": tasks_per_worker,
+    }
+    return load_settings(**{**_COMMON, **of_plan} | own)
 
 
 def more_checkers(theme: Theme) -> dict[str, Checker]:
@@ -90,7 +100,9 @@ def ends_within(plan: Plan, settings: Settings) -> float:
     pauses = max((task.delay for task in plan.tasks), default=0.0) + attempts * settings.retry_cap_seconds
     work, one_by_one = 0.0, defaultdict[str | int, float](float)
     for task in plan.tasks:
-        seconds = task.work * min(attempts, task.failures + 1)
+        seconds = task.work * (
+            attempts if task.end is HandlerEnd.RAISES else min(attempts, task.failures + 1)
+        )
         work += seconds
         one_by_one[task.number if task.lock is None else task.lock] += seconds
     slots = plan.workers * settings.worker_concurrency
