@@ -9,7 +9,7 @@ from harness.simulation.call_faults import CallFaults, Network
 from harness.simulation.coverage import ReachedCells
 from harness.simulation.handlers import SimulatedHandlers
 from harness.simulation.monitor import InvariantMonitor
-from harness.simulation.plan import Plan
+from harness.simulation.plan import FaultKind, Plan
 from harness.simulation.recording import SimulatedRecorder
 from harness.simulation.redis_server import RedisServer, SimulatedQueue
 from harness.simulation.runtime import VirtualRuntime
@@ -17,6 +17,7 @@ from harness.simulation.scheduler import Process
 from harness.simulation.store_probes import StoreProbes
 from harness.simulation.stores import new_store
 from harness.simulation.themes import settings_of
+from harness.simulation.worker_promises import SilentWorkers
 
 
 class SimulationContext:
@@ -50,6 +51,8 @@ class SimulationContext:
             starts=starts,
             slots=0 if plan.recycles else self.settings.worker_concurrency,
         )
+        if any(fault.kind is FaultKind.POSTGRES_SILENT for fault in plan.faults):
+            self.redis.silence = SilentWorkers(self.settings.lease_seconds)
         silent_until = self.call_faults.silent_until
         self.redis.probes.is_silent = lambda process: silent_until.get(process, 0) > runtime.scheduler.now
         ends = self.redis.refused_ends

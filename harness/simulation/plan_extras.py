@@ -26,15 +26,15 @@ from harness.simulation.plan import (
 # Seconds of work from which on a task is too long for a thread, which nothing can stop, and for a time limit.
 SHORT, WITHIN_LIMIT = 1.0, 0.3
 # Reports at once: more than one batch of a worker takes.
-BURSTS = (101, 130)
-TASKS_PER_WORKER = (3, 6)
-LIVES_BY_HAND, CLEAN_UPS, LOST_KEYS, SILENCES = (2, 5), (3, 6), (1, 2), (1, 2)
+BURSTS = (101, 110)
+TASKS_PER_WORKER = (4, 8)
+LIVES_BY_HAND, CLEAN_UPS, LOST_KEYS, SILENCES = (1, 3), (3, 6), (1, 2), (1, 2)
 # Seconds for which Postgres does not answer a worker; the last ones are longer than a lease.
-SILENT = (0.5, 3.0, 5.0)
+SILENT = (0.5, 3.0, 4.5)
 # Seconds after the end or the cancel of a task in which a clean-up takes its row while its handler may go on.
 SOON = 0.4
 # Seconds over which the calls of services and the losses of keys are spread.
-DURING = (0.5, 5.0)
+DURING = (0.5, 4.5)
 OWN_ENDS = (
     HandlerEnd.CLOSES,
     HandlerEnd.GIVES_UP,
@@ -125,7 +125,7 @@ def _handled(rng: random.Random, task: PlannedTask, extras: Set[Extra]) -> Plann
     if task.late_lock and task.lock is not None:  # the registration with the lock key has a plain handler
         form = HandlerForm.COROUTINE
     burst = 0
-    if Extra.BURSTS in extras and form is not HandlerForm.THREAD and rng.random() < 0.08:
+    if Extra.BURSTS in extras and form is not HandlerForm.THREAD and rng.random() < 0.04:
         burst = rng.randint(*BURSTS)
     return replace(task, form=form, end=end, burst=burst, progress=0 if burst else task.progress)
 

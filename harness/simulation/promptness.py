@@ -23,7 +23,7 @@ class Promptness:
     """When tasks became ready, when they were claimed, and by which process."""
 
     def __init__(self, slots: int = 1) -> None:
-        """`slots` are those of one worker."""
+        """`slots` are those of one worker; with 0, claims are not judged."""
         self._slots = slots
         # Since when a task is ready; None if no worker was idle at some time since then.
         self._ready: dict[UUID, int | None] = {}
@@ -32,6 +32,8 @@ class Promptness:
 
     def note(self, books: Books, now: int) -> None:
         """Note the ready tasks after a call; `now` is in nanoseconds."""
+        if not self._slots:
+            return
         ready = {task for line in books.ready for task in line}
         for task in self._ready.keys() - ready:
             since = self._ready.pop(task)

@@ -96,7 +96,7 @@ class RedisServer:
         self.promptness = Promptness(slots)
         self.deaths = WorkerDeaths()
         self.refused_ends = RefusedEnds()
-        self.silence = SilentWorkers(self.memory.policy.lease_seconds)
+        self.silence: SilentWorkers | None = None  # of plans in which Postgres is silent
         self._saved: dict[int, Books] = {}
 
     def serve(
@@ -117,7 +117,8 @@ class RedisServer:
         self.probes.after(call, books, before, answer, by, *arguments, **options)
         self.calls.after(call, books, kept, arguments, options, answer=answer)
         self.promptness.note(books, self._runtime.scheduler.now)
-        self.silence.note(books, self._runtime.scheduler.now)
+        if self.silence is not None:
+            self.silence.note(books, self._runtime.scheduler.now)
         if call == "release" and options.get("declare_gone"):
             self.deaths.released(arguments[0], self._runtime.scheduler.now)
         if isinstance(answer, StepResult):

@@ -23,7 +23,7 @@ from harness.simulation.producer import PlannedSubmissions
 AGAIN_AFTER, LOOKS = 0.25, 40
 FAILED = "Failed on request."
 # Rows that a clean-up moves in one transaction.
-BATCH = 3
+BATCH = 8
 
 
 class SimulatedClient(Client):

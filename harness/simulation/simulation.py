@@ -196,7 +196,7 @@ class _Simulation:
         operations, now = context.recorder.operations, context.runtime.scheduler.now
         redis = context.redis
         released = [*redis.deaths.late(operations, now), *redis.refused_ends.kept(operations)]
-        released += redis.silence.kept(operations, now)
+        released += redis.silence.kept(operations, now) if redis.silence is not None else ()
         for pool in system.living_pools():
             pool.kill() if pool.frozen else pool.terminate()
         self._run_until(context, STOP_WITHIN, lambda: not system.living_pools())

@@ -179,8 +179,6 @@ class SilentWorkers:
         """The leases that were kept in silence for too long, where no other fault was near, a sentence each."""
         faults = [op for op in operations if op.process == NEMESIS and op.value.get("phase") == INJECT]
         silences = [fault for fault in faults if fault.f == FaultKind.POSTGRES_SILENT]
-        if not silences:
-            return
         began: dict[tuple[str, int], int] = {}
         for op in operations:
             if op.f == "run":
