@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import chain
@@ -29,16 +29,22 @@ LETTER = "letter"
 
 
 class StoredRows(NamedTuple):
-    """The rows of all activities in the order of their ids, and all logs in their order, with those in the archive."""
+    """The rows of all activities in the order of their ids, and all logs in their order, with those in the archive.
+
+    `numbers` has those of the tasks by the ids of their rows; no activity that is kept by hand has one.
+    """
 
     activities: Sequence[Any]
     entries: Sequence[Any]
+    numbers: Mapping[object, int]
 
 
 def collect_evidence(context: SimulationContext) -> StoredRows:
     """Record the store's log and records, and the queue's depth, in the history; returns what the store has."""
     with context.postgres.transaction() as connection:
-        rows = StoredRows(_all_activities(connection), _all_entries(connection))
+        activities = _all_activities(connection)
+        numbers = {row.id: _number_of(row) for row in activities if row.queue_name != BY_HAND}
+        rows = StoredRows(activities, _all_entries(connection), numbers)
         recorded = _store(context, rows, postgres=is_postgres(connection))
     depth = context.redis.memory.depth()
     books = context.redis.memory.books
@@ -67,7 +73,7 @@ def _all_entries(connection: Connection) -> Sequence[Any]:
     return run(connection, f"{query} ORDER BY activity_id, fence, n")
 
 
-def number_of(row: Any) -> int:
+def _number_of(row: Any) -> int:
     """The number of the task of a row; SQLite returns the text of its context."""
     context = json.loads(row.context) if isinstance(row.context, str) else row.context
     return int(context["number"])
@@ -88,8 +94,11 @@ def _store(context: SimulationContext, stored: StoredRows, *, postgres: bool) ->
     """Record what the store has of the tasks; returns their ids."""
     record = context.recorder.record
     value_of = _as_it_is if postgres else _from_text
-    rows = [row for row in stored.activities if row.queue_name != BY_HAND]
-    tasks = {row.id: {"task": number_of(row), "activity": str(as_uuid(row.id))} for row in rows}
+    rows = [row for row in stored.activities if row.id in stored.numbers]
+    tasks = {
+        row_id: {"task": number, "activity": str(as_uuid(row_id))}
+        for row_id, number in stored.numbers.items()
+    }
     for row in stored.entries:
         if row.activity_id not in tasks:
             continue

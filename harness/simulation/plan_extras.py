@@ -27,8 +27,8 @@ from harness.simulation.plan import (
 SHORT, WITHIN_LIMIT = 1.0, 0.3
 # Reports at once: more than one batch of a worker takes.
 BURSTS = (101, 110)
-TASKS_PER_WORKER = (4, 8)
-LIVES_BY_HAND, CLEAN_UPS, LOST_KEYS, SILENCES = (1, 3), (3, 6), (1, 2), (1, 2)
+TASKS_PER_WORKER = (6, 12)
+LIVES_BY_HAND, CLEAN_UPS, LOST_KEYS, SILENCES = (1, 2), (3, 6), (1, 2), (1, 2)
 # Seconds for which Postgres does not answer a worker; the last ones are longer than a lease.
 SILENT = (0.5, 3.0, 4.5)
 # Seconds after the end or the cancel of a task in which a clean-up takes its row while its handler may go on.
@@ -75,7 +75,7 @@ _ALLOWED: Mapping[Theme, Set[Extra]] = MappingProxyType(
 )
 # The share of plans with a feature, where it is not half of them.
 _SHARES: Mapping[Extra, float] = MappingProxyType(
-    {Extra.CLEAN_UPS: 0.35, Extra.LOST_KEYS: 0.4, Extra.SILENCE: 0.4}
+    {Extra.BY_HAND: 0.35, Extra.CLEAN_UPS: 0.35, Extra.LOST_KEYS: 0.4, Extra.SILENCE: 0.4}
 )
 
 

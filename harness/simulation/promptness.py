@@ -32,7 +32,7 @@ class Promptness:
 
     def note(self, books: Books, now: int) -> None:
         """Note the ready tasks after a call; `now` is in nanoseconds."""
-        if not self._slots:
+        if not self._slots or not (self._ready or any(books.ready)):
             return
         ready = {task for line in books.ready for task in line}
         for task in self._ready.keys() - ready:

@@ -7,13 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from agentexec.store.dialects import as_uuid
-from agentexec.store.direct import BY_HAND
 from agentexec.store.status import TERMINAL, Status
 from agentexec.worker.progress import MAX_ENTRIES
 from harness.simulation.by_hand import ManualActivity, ManualRecord
 from harness.simulation.context import SimulationContext
 from harness.simulation.crash_charges import BY_CRASHES
-from harness.simulation.evidence import StoredRows, number_of
+from harness.simulation.evidence import StoredRows
 from harness.simulation.handlers import AS_PLANNED, CLOSED, FOR_GOOD, GIVES_UP, burst_message
 from harness.simulation.plan import HandlerEnd, PlannedTask
 from harness.simulation.service import FAILED
@@ -44,8 +43,8 @@ def wrong_texts(
     tasks = {task.number: task for task in context.plan.tasks}
     completed = context.settings.activity_message_complete
     for row in rows:
-        if row.queue_name != BY_HAND and logs[row.id]:
-            task = tasks[number_of(row)]
+        if row.id in stored.numbers and logs[row.id]:
+            task = tasks[stored.numbers[row.id]]
             yield from _of_end(task, row, logs[row.id][-1], completed)
             if task.end is HandlerEnd.REFUSED and str(row.error).startswith(REFUSED):
                 yield from _of_refused_report(task, row.fence, logs[row.id])
@@ -54,7 +53,7 @@ def wrong_texts(
     records = {
         as_uuid(row.id): ManualRecord(row.status, [(e.status, e.message, e.percentage) for e in logs[row.id]])
         for row in rows
-        if row.queue_name == BY_HAND
+        if row.id not in stored.numbers
     }
     if any(record.status in TERMINAL for record in records.values()):
         context.reached.add("activity-by-hand-ends")

@@ -306,7 +306,7 @@ def test_half_of_the_plans_have_each_feature_that_their_theme_allows() -> None:
     mixed = [plan for plan in plans if plan.theme is Theme.MIXED]
     has = Counter(name for plan in plans for name in _extras(plan))
     of_mixed = Counter(name for plan in mixed for name in _extras(plan))
-    for name in ("awaitable", "strict", "gives-up", "burst", "by-hand"):
+    for name in ("awaitable", "strict", "gives-up", "burst", "by-hand", "returns"):
         assert 0.3 * len(plans) < has[name] < 0.7 * len(plans), name
     for name in ("thread", "overdue", "clean-up", "tasks_per_worker", "redis-loses-keys"):
         assert 0.2 * len(mixed) < of_mixed[name] < 0.7 * len(mixed), name
