@@ -191,11 +191,11 @@ class Worker:
     def _wait(self) -> None:
         while True:
             self._worker_loop.idle.wait()
-            self._worker_loop.idle.clear()
             try:
                 self._worker_loop.queue.wait(min(WAIT_SECONDS, max(0.001, self._worker_loop.next_look)))
             except redis.RedisError:
                 runtime.current().sleep(WAIT_SECONDS / 4)  # the worker loop's own step logs the error
+            self._worker_loop.idle.clear()  # before the step that says how long to listen next
             self._worker_loop.wake()
 
     def _obey(self, commands: Iterable[str]) -> None:

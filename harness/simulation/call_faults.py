@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from harness.history.figures import NANOSECONDS
 from harness.simulation.runtime import VirtualRuntime
 from harness.simulation.scheduler import Process
 
@@ -99,7 +100,7 @@ class CallFaults:
 
     `sides` are the fields of the `CallPoint` of each side of a call so far: a run has a thousand of them, and a
     campaign reads none. A fault at a point returns what its process meets, None for nothing. `struck` is the call that
-    a fault strikes now.
+    a fault strikes now. `silent_until` says until when a process gets no answer from Postgres.
     """
 
     pending: dict[Process, list[_Countdown]] = field(default_factory=dict)
@@ -107,6 +108,7 @@ class CallFaults:
     at_points: dict[int, Callable[[CallPoint], PendingFault | None]] = field(default_factory=dict)
     reached: set[str] = field(default_factory=set)  # names of events: which fault struck at which call
     struck: StruckCall | None = None
+    silent_until: dict[Process, int] = field(default_factory=dict)
 
     def add(self, process: Process, fault: PendingFault) -> None:
         """Let a fault strike at a later call of a process."""
@@ -166,6 +168,8 @@ class Network:
         The sender of a late request has stopped waiting by then. Raises `LostCall` if the request is lost.
         """
         self._travel()
+        if request.name == TRANSACTION and self._process in self._faults.silent_until:
+            self._wait_for_answers()
         fault = self._faults.take(self._scheduler.now, self._process, after=False, request=request)
         if fault is None:
             return None
@@ -185,6 +189,11 @@ class Network:
                 raise LostCall
             self._strike(fault)
         self._travel()
+
+    def _wait_for_answers(self) -> None:
+        """Wait while Postgres is silent for this process; its request arrives after that."""
+        while (left := self._faults.silent_until[self._process] - self._scheduler.now) > 0:
+            self._scheduler.pause(left / NANOSECONDS)
 
     def _travel(self) -> None:
         # As `uniform` of these draws it, in half of the time.

@@ -58,23 +58,24 @@ class CallPromises:
         """Judge a call that was carried out."""
         stale = {finish.task_id for finish in answer.stale} if isinstance(answer, StepResult) else None
         if before is None and stale not in (None, self._lost):
-            self._found(f"I4: the answer to {arguments[0].worker} names the wrong finishes as stale")
+            self.found(f"I4: the answer to {arguments[0].worker} names the wrong finishes as stale")
         if before is not None and before != _contents(books):
             what = "the end of another rebuild" if call == "end_rebuild" else "a step that was sent again"
-            self._found(f"{'I11' if call == 'end_rebuild' else 'I7'}: {what} changed the queue")
+            self.found(f"{'I11' if call == 'end_rebuild' else 'I7'}: {what} changed the queue")
         if before is None and call in WATCHED:
             for finding in self._order.after(call, books, arguments, options):
-                self._found(f"order: {finding}")
+                self.found(f"order: {finding}")
         if call == "announce" and self._names not in (None, books.names_changed):
-            self._found("I7: names that were announced again make every worker read them again")
+            self.found("I7: names that were announced again make every worker read them again")
         if call == "release" and options.get("declare_gone"):
             self._gone.add(arguments[0])
         if call == "step" and arguments[0].worker in self._gone:
-            self._found(f"I4: the queue answered {arguments[0].worker}, which was declared gone")
+            self.found(f"I4: the queue answered {arguments[0].worker}, which was declared gone")
         if call == "register" and arguments[0] in self._gone and arguments[0] in books.workers:
-            self._found(f"I4: {arguments[0]} is registered, and was declared gone")
+            self.found(f"I4: {arguments[0]} is registered, and was declared gone")
 
-    def _found(self, what: str) -> None:
+    def found(self, what: str) -> None:
+        """Note a broken promise."""
         if len(self.findings) < KEPT:
             self.findings.append(what)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from sqlalchemy import Engine
 
-from agentexec.queue.protocol import Queue, QueuePolicy
+from agentexec.queue.protocol import QueuePolicy
 from harness.simulation.call_faults import CallFaults, Network
 from harness.simulation.coverage import ReachedCells
 from harness.simulation.handlers import SimulatedHandlers
 from harness.simulation.monitor import InvariantMonitor
-from harness.simulation.plan import Plan
+from harness.simulation.plan import FaultKind, Plan
 from harness.simulation.recording import SimulatedRecorder
 from harness.simulation.redis_server import RedisServer, SimulatedQueue
 from harness.simulation.runtime import VirtualRuntime
@@ -17,6 +17,7 @@ from harness.simulation.scheduler import Process
 from harness.simulation.store_probes import StoreProbes
 from harness.simulation.stores import new_store
 from harness.simulation.themes import settings_of
+from harness.simulation.worker_promises import SilentWorkers
 
 
 class SimulationContext:
@@ -35,7 +36,12 @@ class SimulationContext:
         self.call_faults = CallFaults(reached=self.reached)
         self.monitor = InvariantMonitor(self.recorder, runtime)
         self.settings = settings_of(
-            plan.theme, plan.workers, plan.hosts, max_depth=plan.max_depth, max_crashes=plan.max_crashes
+            plan.theme,
+            plan.workers,
+            plan.hosts,
+            max_depth=plan.max_depth,
+            max_crashes=plan.max_crashes,
+            tasks_per_worker=plan.tasks_per_worker,
         )
         self.redis = RedisServer(
             runtime,
@@ -45,11 +51,19 @@ class SimulationContext:
             starts=starts,
             slots=self.settings.worker_concurrency,
         )
-        self.postgres = new_store(runtime, StoreProbes(self.reached, starts))
+        if any(fault.kind is FaultKind.POSTGRES_SILENT for fault in plan.faults):
+            self.redis.silence = SilentWorkers(self.settings.lease_seconds)
+        silent_until = self.call_faults.silent_until
+        self.redis.probes.is_silent = lambda process: silent_until.get(process, 0) > runtime.scheduler.now
+        ends = self.redis.refused_ends
+        self.store_probes = StoreProbes(
+            self.reached, starts, lambda lease: ends.refused(lease, runtime.scheduler.now)
+        )
+        self.postgres = new_store(runtime, self.store_probes)
         self.cells = ReachedCells(self.redis, self.postgres)
         self.handlers = SimulatedHandlers(runtime.scheduler, self.recorder, two_versions=plan.two_versions)
 
-    def queue(self, process: Process) -> Queue:
+    def queue(self, process: Process) -> SimulatedQueue:
         """A connection of a process to the queue."""
         return SimulatedQueue(self.redis, self.runtime, self.recorder, process, self._network(process))
 

@@ -36,9 +36,11 @@ class CrashCharges:
         self._books: Books | None = None
         self._held: dict[UUID, Holder] = {}
         self._crashes: dict[UUID, int] = {}
+        self._is_step = False  # whether the call may have ended tasks
 
-    def check(self, books: Books, now: int) -> Iterator[str]:
+    def check(self, books: Books, now: int, call: str = "release") -> Iterator[str]:
         """The charges since the last call that nothing explains, a sentence each. `now` is in nanoseconds."""
+        self._is_step = call == "step"
         if books.workers != self._workers:
             self._workers = dict(books.workers)
             self._pids |= {worker: int(one.split("|")[1]) for worker, one in self._workers.items()}
@@ -50,11 +52,22 @@ class CrashCharges:
 
     def _judged(self, books: Books, worker: str, now: int) -> Iterator[str]:
         held = [one for one, by in self._held.items() if by.worker == worker]
-        together = [one for one in held if not _ended(books, one) and not self._is_claimed_again(books, one)]
+        together = [one for one in held if not _ended(books, one) and not self._goes_on(books, one)]
         if len(together) > 1:
             yield f"I10: a task is charged for the death of {worker}, which had {len(together)} tasks"
         if not self._explained(worker, now):
             yield f"I10: a task is charged with a crash, and {worker} lives and could renew its lease"
+
+    def _goes_on(self, books: Books, task: UUID) -> bool:
+        """Whether the worker ended the task in the same call, for a retry that is due at once."""
+        return self._is_claimed_again(books, task) or self._is_ready_again(books, task)
+
+    def _is_ready_again(self, books: Books, task: UUID) -> bool:
+        token = self._held[task].token
+        revoked = any(
+            part.get(task) == token for step in books.last.values() for part in (step.expired or ())
+        )
+        return self._is_step and task not in books.holder and not revoked
 
     def _is_claimed_again(self, books: Books, task: UUID) -> bool:
         """Whether the same call claimed the task again: it may have ended it before, for a retry that is due."""

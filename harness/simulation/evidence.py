@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
 from sqlalchemy import Connection
 
 from agentexec.store.dialects import as_uuid, is_postgres, run
+from agentexec.store.direct import BY_HAND
+from agentexec.store.models import ACTIVITY_ARCHIVE, LOG_ARCHIVE
 from harness.history import OperationType
 from harness.history.names import RESULT
 from harness.simulation.context import SimulationContext
@@ -25,25 +28,55 @@ CRASHED = "crashed"
 LETTER = "letter"
 
 
-def collect_evidence(context: SimulationContext) -> None:
-    """Record the store's log and records, and the queue's depth, in the history."""
+class StoredRows(NamedTuple):
+    """The rows of all activities in the order of their ids, and all logs in their order, with those in the archive.
+
+    `numbers` has those of the tasks by the ids of their rows; no activity that is kept by hand has one.
+    """
+
+    activities: Sequence[Any]
+    entries: Sequence[Any]
+    numbers: Mapping[object, int]
+
+
+def collect_evidence(context: SimulationContext) -> StoredRows:
+    """Record the store's log and records, and the queue's depth, in the history; returns what the store has."""
     with context.postgres.transaction() as connection:
-        _store(context, connection)
-        rows = run(
-            connection, "SELECT id FROM {activity} WHERE queue_name = :queue", queue=context.redis.memory.name
-        )
-    recorded = {as_uuid(row.id) for row in rows}
+        activities = _all_activities(connection)
+        numbers = {row.id: _number_of(row) for row in activities if row.queue_name != BY_HAND}
+        rows = StoredRows(activities, _all_entries(connection), numbers)
+        recorded = _store(context, rows, postgres=is_postgres(connection))
     depth = context.redis.memory.depth()
     books = context.redis.memory.books
     held = [str(task) for task in books.job if task not in books.reason]
     left = _orphans(books) + [f"letter {task}" for task in books.reason if task not in recorded]
     context.recorder.record("redis", OperationType.INFO, "queue", **asdict(depth), held=held, orphans=left)
+    return rows
 
 
 def pending(connection: Connection) -> int:
-    """How many activities are not terminal."""
-    ((count,),) = run(connection, "SELECT count(*) FROM {activity} WHERE status {pending}")
+    """How many activities of the queue are not terminal, or are canceled and the queue may still have them."""
+    waiting = "queue_name <> :by_hand AND (status {pending} OR withdraw_since IS NOT NULL)"
+    ((count,),) = run(connection, f"SELECT count(*) FROM {{activity}} WHERE {waiting}", by_hand=BY_HAND)
     return int(count)
+
+
+def _all_activities(connection: Connection) -> Sequence[Any]:
+    columns = "id, queue_name, context, status, attempt, fence, failures, result, error, dead_lettered_at"
+    query = f"SELECT {columns} FROM {{activity}} UNION ALL SELECT {columns} FROM {ACTIVITY_ARCHIVE.name}"
+    return run(connection, f"{query} ORDER BY id")
+
+
+def _all_entries(connection: Connection) -> Sequence[Any]:
+    columns = "activity_id, fence, n, status, message, percentage, created_at"
+    query = f"SELECT {columns} FROM {{log}} UNION ALL SELECT {columns} FROM {LOG_ARCHIVE.name}"
+    return run(connection, f"{query} ORDER BY activity_id, fence, n")
+
+
+def _number_of(row: Any) -> int:
+    """The number of the task of a row; SQLite returns the text of its context."""
+    context = json.loads(row.context) if isinstance(row.context, str) else row.context
+    return int(context["number"])
 
 
 def _orphans(books: Books) -> list[str]:
@@ -57,23 +90,18 @@ def _orphans(books: Books) -> list[str]:
     return orphans(owned, tasks=books.job, workers=books.seen)
 
 
-def _store(context: SimulationContext, connection: Connection) -> None:
+def _store(context: SimulationContext, stored: StoredRows, *, postgres: bool) -> set[UUID]:
+    """Record what the store has of the tasks; returns their ids."""
     record = context.recorder.record
-    value_of = _as_it_is if is_postgres(connection) else _from_text
-    rows = run(
-        connection,
-        """SELECT id, context, status, attempt, fence, failures, result, error, dead_lettered_at
-        FROM {activity} ORDER BY id""",
-    )
+    value_of = _as_it_is if postgres else _from_text
+    rows = [row for row in stored.activities if row.id in stored.numbers]
     tasks = {
-        row.id: {"task": value_of(row.context)["number"], "activity": str(as_uuid(row.id))} for row in rows
+        row_id: {"task": number, "activity": str(as_uuid(row_id))}
+        for row_id, number in stored.numbers.items()
     }
-    log = run(
-        connection,
-        """SELECT activity_id, fence, n, status, percentage, created_at FROM {log}
-        ORDER BY activity_id, fence, n""",
-    )
-    for row in log:
+    for row in stored.entries:
+        if row.activity_id not in tasks:
+            continue
         record(
             "postgres",
             OperationType.INFO,
@@ -102,6 +130,7 @@ def _store(context: SimulationContext, connection: Connection) -> None:
     for row in rows:
         if (text := context.redis.memory.result(as_uuid(row.id))) is not None:
             record("redis", OperationType.INFO, RESULT, **tasks[row.id], result=json.loads(text))
+    return {as_uuid(row.id) for row in rows}
 
 
 def _from_text(value: str | None) -> Any:

@@ -38,7 +38,7 @@ class InvariantMonitor:
     def check(self, books: Books, call: str) -> None:
         """Check the books after a call that may have changed them."""
         if call in CHANGING and len(self.findings) < KEPT:
-            for finding in (*breaches(books), *self._charges.check(books, self._scheduler.now)):
+            for finding in (*breaches(books), *self._charges.check(books, self._scheduler.now, call)):
                 self.findings.append(f"after {call}: {finding}")
                 self._recorder.trace_line(None, f"INVARIANT {self.findings[-1]}")
 

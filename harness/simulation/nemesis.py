@@ -57,7 +57,9 @@ INJECTIONS: Mapping[FaultKind, InjectionKind] = {
     FaultKind.REDIS_AWAY: InjectionKind.DISCONNECT,
     FaultKind.REDIS_FAILS_OVER: InjectionKind.DATA_LOSS,
     FaultKind.REDIS_CLOCK: InjectionKind.CLOCK,
+    FaultKind.REDIS_LOSES_KEYS: InjectionKind.DATA_LOSS,
     FaultKind.POSTGRES_AWAY: InjectionKind.DISCONNECT,
+    FaultKind.POSTGRES_SILENT: InjectionKind.DISCONNECT,
     FaultKind.CANCEL: InjectionKind.CANCEL,
     FaultKind.FAIL: InjectionKind.CANCEL,
     FaultKind.FREEZE_HOST: InjectionKind.PAUSE,
@@ -133,9 +135,20 @@ class SimulatedNemesis:
             case FaultKind.REDIS_CLOCK:
                 self._record(number, fault)
                 context.redis.clock_error += fault.seconds
+            case FaultKind.REDIS_LOSES_KEYS:
+                self._record(number, fault)
+                context.redis.lose_keys(fault.victim)
             case FaultKind.POSTGRES_AWAY:
                 self._record(number, fault)
                 context.postgres.go_away(fault.seconds)
+            case FaultKind.POSTGRES_SILENT:
+                process = self._victim(fault)
+                if process is None:
+                    self._try_again(number, fault)
+                else:
+                    self._record(number, fault, processes=[process], at=process.name)
+                    until = self._scheduler.seconds(fault.seconds)
+                    context.call_faults.silent_until[process] = until
             case FaultKind.CANCEL | FaultKind.FAIL:
                 activity = system.submissions.activities.get(fault.victim)
                 if activity is None:

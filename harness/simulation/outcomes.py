@@ -15,19 +15,25 @@ from harness.history import History, Operation, OperationType
 from harness.history.fields import activity_of, task_of
 from harness.history.figures import NANOSECONDS, counted
 from harness.history.names import CANCEL
-from harness.simulation.plan import FaultKind
+from harness.simulation.handlers import STRICT_RETRIES, name_of, task_name
+from harness.simulation.plan import FaultKind, HandlerEnd, HandlerForm, Plan, PlannedTask
 from harness.simulation.runtime import EPOCH
 
 
 @keeps_settings
-def outcomes(*, tasks: int, retries: int, crashes_end: bool = False) -> Checker:
-    """The status of each record is one that a plan of so many tasks allows.
+def outcomes(plan: Plan, *, retries: int, crashes_end: bool = False) -> Checker:
+    """The status of each record is one that the plan allows.
 
-    `error` only if the handler failed more than `retries` times or a service ended the task, and with `crashes_end`
-    after too many crashes; `canceled` only if the plan cancels the task. Every other task ends as `complete`. An
-    `error` that no service caused is noted as a dead letter, which outlives the contents of the queue. After an
-    accepted cancel the record neither starts a task nor gives it back.
+    `error` only if the handler failed as often as its plan needs for that (`failures_of`) or a service ended the task,
+    and with `crashes_end` after too many crashes; `canceled` only if the plan cancels the task. Every other task ends
+    as `complete`, unless its handler never returns. A task whose context does not fit never runs. An `error` that no
+    service caused is noted as a dead letter, which outlives the contents of the queue. After an accepted cancel the
+    record neither starts a task nor gives it back.
     """
+    needed = {task.number: failures_of(task, retries) for task in plan.tasks}
+    endless = {task.number for task in plan.tasks if task.end in ENDLESS}
+    unfit = {task.number for task in plan.tasks if task.end is HandlerEnd.UNFIT}
+    tasks = len(plan.tasks)
 
     def check(history: History) -> CheckResult:
         failed = Counter(map(task_of, history.where("run", OperationType.FAIL)))
@@ -37,12 +43,19 @@ def outcomes(*, tasks: int, retries: int, crashes_end: bool = False) -> Checker:
         wrong = []
         for record in history.where("record"):
             task, status = task_of(record), record.value["status"]
-            if status == "error" and failed[task] <= retries and task not in ended | crashed:
-                wrong.append((task, f"error after {failed[task]} failures, with {retries} retries allowed"))
+            if status == "error" and failed[task] < needed[task] and task not in ended | crashed:
+                wrong.append((task, f"error after {failed[task]} failures, of which it takes {needed[task]}"))
+            if status == "complete" and task in endless:
+                wrong.append((task, "complete, and its handler never returns a result"))
             if status == "error" and not record.value.get("letter") and task not in ended:
                 wrong.append((task, "error, and it is not noted as a dead letter"))
             if status == "canceled" and task not in canceled:
                 wrong.append((task, "canceled, although the plan does not cancel it"))
+        wrong += [
+            (task_of(run), "runs, and its context does not fit")
+            for run in history.where("run", OperationType.INVOKE)
+            if task_of(run) in unfit
+        ]
         wrong += [
             (task_of(row), "runs or waits again after its cancel was accepted") for row in _again(history)
         ]
@@ -54,6 +67,24 @@ def outcomes(*, tasks: int, retries: int, crashes_end: bool = False) -> Checker:
         )
 
     return check
+
+
+ENDLESS = frozenset(HandlerEnd) - {HandlerEnd.RETURNS, HandlerEnd.CLOSES}
+"""The ends of a handler after which its task is not complete."""
+
+
+def failures_of(task: PlannedTask, retries: int) -> int:
+    """How often the handler of a task has to fail until its record says so."""
+    most = min(retries, STRICT_RETRIES) if name_of(task) == task_name(HandlerForm.STRICT) else retries
+    match task.end:
+        case HandlerEnd.UNFIT:
+            return 0
+        case HandlerEnd.GIVES_UP | HandlerEnd.UNWRITABLE | HandlerEnd.REFUSED:
+            return min(task.failures, most) + 1
+        case HandlerEnd.RAISES if name_of(task) == task_name(HandlerForm.STRICT):
+            return min(task.failures, most) + 1
+        case _:
+            return most + 1
 
 
 def _again(history: History) -> Iterator[Operation]:

@@ -45,17 +45,52 @@ class FaultKind(StrEnum):
     REDIS_AWAY = "redis-away"
     REDIS_FAILS_OVER = "redis-fails-over"
     REDIS_CLOCK = "redis-clock"
+    REDIS_LOSES_KEYS = "redis-loses-keys"
     POSTGRES_AWAY = "postgres-away"
+    POSTGRES_SILENT = "postgres-silent"
     CANCEL = "cancel"
     FAIL = "fail"
     FREEZE_HOST = "freeze-host"
 
 
 class CallKind(StrEnum):
-    """Calls of a service about a task, which change nothing of its outcome."""
+    """Calls of a service, which change nothing of the outcome of a task.
+
+    The first two are about one task. A clean-up moves all activities that are over into the archive. The last one
+    begins an activity that the service keeps by hand.
+    """
 
     READ_RESULT = "read-result"
     NOTE = "note"
+    CLEAN_UP = "clean-up"
+    BY_HAND = "by-hand"
+
+
+class HandlerForm(StrEnum):
+    """How the handler of a task is written and registered."""
+
+    COROUTINE = "coroutine"
+    AWAITABLE = "awaitable"  # it returns another coroutine
+    THREAD = "thread"  # a plain function
+    STRICT = "strict"  # one retry, and none after an error of another type
+    LIMITED = "limited"  # a soft time limit
+
+
+LIMITS = frozenset({HandlerForm.LIMITED, HandlerForm.THREAD})
+"""The forms of handlers that may be overdue."""
+
+
+class HandlerEnd(StrEnum):
+    """What a handler does after its planned failures."""
+
+    RETURNS = "returns"
+    CLOSES = "closes"  # returns, and has given the message of its completion
+    GIVES_UP = "gives-up"  # ends its activity as ERROR, then returns
+    RAISES = "raises"  # another error than its planned failures, in each run
+    UNWRITABLE = "unwritable"  # returns what JSON does not have
+    REFUSED = "refused"  # returns, and before that reports, what a trigger of the database refuses
+    UNFIT = "unfit"  # never begins: its context lacks a field
+    OVERDUE = "overdue"  # works until its time limit ends it: with that of LIMITED, or as a THREAD
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +99,8 @@ class PlannedTask:
 
     Its handler fails `failures` times before it succeeds, and reports progress `progress` times in each run. With
     `late_lock` the producer sends no lock key, and the worker derives it. With `resend`, the client enqueues it again
-    so many seconds later, under the same idempotency key.
+    so many seconds later, under the same idempotency key. `burst` is the number of reports without a percentage that it
+    makes at once. With `conflict`, a client uses the same key for a task of another name so many seconds later.
     """
 
     number: int
@@ -77,6 +113,10 @@ class PlannedTask:
     level: int = 1
     delay: float = 0.0
     resend: float = 0.0
+    form: HandlerForm = HandlerForm.COROUTINE
+    end: HandlerEnd = HandlerEnd.RETURNS
+    burst: int = 0
+    conflict: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,7 +141,10 @@ class SimulatedFault:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedCall:
-    """A call of a service about the task of this number, at `at` seconds."""
+    """A call of a service about the task of this number, at `at` seconds.
+
+    For an activity that is kept by hand, `task` chooses among the lives that it may have.
+    """
 
     kind: CallKind
     at: float
@@ -114,7 +157,8 @@ class Plan:
 
     The pools are distributed over the `hosts` in turn. With `two_versions` the first pool is of an older version, which
     does not know one of the tasks. `max_depth` is the number of tasks that the queue takes; 0 for any number. A task
-    with more crashes than `max_crashes` becomes a dead letter.
+    with more crashes than `max_crashes` becomes a dead letter. A worker is replaced after about `tasks_per_worker`
+    tasks; 0 for any number.
     """
 
     seed: int
@@ -128,6 +172,12 @@ class Plan:
     max_depth: int = 0
     max_crashes: int = MANY_CRASHES
     calls: tuple[PlannedCall, ...] = ()
+    tasks_per_worker: int = 0
+
+    @property
+    def recycles(self) -> bool:
+        """Whether a worker may be replaced that no fault struck: threads that run on may be too many for it."""
+        return self.tasks_per_worker > 0 or any(task.form is HandlerForm.THREAD for task in self.tasks)
 
     @property
     def last_moment(self) -> float:
@@ -150,7 +200,7 @@ class Plan:
                 seed=data["seed"],
                 pools=data["pools"],
                 workers=data["workers"],
-                tasks=tuple(PlannedTask(**_known(PlannedTask, task)) for task in data["tasks"]),
+                tasks=tuple(map(_task_of, data["tasks"])),
                 faults=tuple(
                     SimulatedFault(**_known(SimulatedFault, fault) | {"kind": FaultKind(fault["kind"])})
                     for fault in data["faults"]
@@ -165,6 +215,7 @@ class Plan:
                     PlannedCall(**_known(PlannedCall, call) | {"kind": CallKind(call["kind"])})
                     for call in data.get("calls", ())
                 ),
+                tasks_per_worker=data.get("tasks_per_worker", 0),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(f"This schedule of a simulation cannot be read: {error}.") from None
@@ -174,19 +225,21 @@ class Plan:
         """A valid plan; raises ValueError for an invalid one."""
         plan = cls(**parts)
         numbers = [task.number for task in plan.tasks]
-        for name in ("seed", "pools", "workers", "hosts", "max_depth", "max_crashes"):
+        for name in ("seed", "pools", "workers", "hosts", "max_depth", "max_crashes", "tasks_per_worker"):
             _require(type(getattr(plan, name)) is int, f"{name!r} is no whole number")
         _require(plan.pools >= 1 and plan.workers >= 1, "there is no worker in it")
         _require(plan.hosts >= 1, "there is no host in it")
         _require(type(plan.two_versions) is bool, "'two_versions' is neither true nor false")
         _require(len(set(numbers)) == len(numbers), "two of its tasks have the same number")
         for task in plan.tasks:
-            counts = (task.number, task.failures, task.progress, task.level)
+            counts = (task.number, task.failures, task.progress, task.level, task.burst)
             _require(all(type(count) is int and count >= 0 for count in counts), "a count of a task is wrong")
             _require(task.level < PRIORITY_LEVELS, "a task has a level that no queue has")
             _require(task.lock is None or isinstance(task.lock, str), "a lock key is no text")
+            _require(task.end is not HandlerEnd.OVERDUE or task.form in LIMITS, "a task has no time limit")
             _require(
-                all(map(_is_time, (task.at, task.work, task.delay, task.resend))), "a time of a task is wrong"
+                all(map(_is_time, (task.at, task.work, task.delay, task.resend, task.conflict))),
+                "a time of a task is wrong",
             )
         for fault in plan.faults:
             places = (fault.victim, fault.skip, 0 if fault.point is None else fault.point)
@@ -203,6 +256,13 @@ class Plan:
             return cls.from_json(json.loads(text))
         except (ValueError, RecursionError) as error:
             raise UsageError(f"This is no schedule of a simulation: it is not JSON ({error}).") from None
+
+
+def _task_of(data: Mapping[str, Any]) -> PlannedTask:
+    known = _known(PlannedTask, data)
+    if "form" in known:  # files from before the forms of handlers have none
+        known |= {"form": HandlerForm(known["form"]), "end": HandlerEnd(known["end"])}
+    return PlannedTask(**known)
 
 
 def _require(holds: bool, otherwise: str) -> None:

@@ -22,6 +22,7 @@ from harness.simulation.plan import (
     SimulatedFault,
     Theme,
 )
+from harness.simulation.plan_extras import with_extras
 
 TASKS = (20, 22)
 FAULTS = (10, 12)
@@ -32,8 +33,16 @@ EARLY = 3.0
 RARELY_CALLING = frozenset({FaultKind.KILL_PRODUCER, FaultKind.PRODUCER_LOSES_REPLY, FaultKind.KILL_PARENT})
 # Half of all plans are mixed: they find what only a combination of several kinds of faults can cause.
 THEMES = (Theme.MIXED,) * 4 + (Theme.SHUTDOWNS, Theme.KILLS, Theme.LOCKS, Theme.FROZEN)
-# Faults that belong to a feature of the workload, or come last.
-OF_FEATURES = frozenset({FaultKind.CANCEL, FaultKind.FAIL, FaultKind.FREEZE_HOST})
+# Faults that belong to a feature of the workload, come last, or are added to the drawn plan (`with_extras`).
+OF_FEATURES = frozenset(
+    {
+        FaultKind.CANCEL,
+        FaultKind.FAIL,
+        FaultKind.FREEZE_HOST,
+        FaultKind.REDIS_LOSES_KEYS,
+        FaultKind.POSTGRES_SILENT,
+    }
+)
 FEWEST_KINDS = 4
 MAX_DEPTHS = (4, 8)
 CALLS = (4, 10)
@@ -163,7 +172,7 @@ def plan_of(seed: int) -> Plan:
     if theme is Theme.FROZEN:
         last = max(fault.at for fault in faults)
         faults.append(_freeze(rng, last))
-    return Plan(
+    plan = Plan(
         seed=seed,
         pools=pools,
         workers=rng.choice(style.workers),
@@ -176,6 +185,7 @@ def plan_of(seed: int) -> Plan:
         max_crashes=1 if Feature.CRASH_LIMIT in features else MANY_CRASHES,
         calls=_calls(rng, len(tasks), features),
     )
+    return with_extras(plan)
 
 
 def _kinds(rng: random.Random, style: _Style, features: frozenset[Feature]) -> Sequence[FaultKind]:

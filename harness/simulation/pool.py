@@ -20,6 +20,7 @@ from harness.history import OperationType
 from harness.simulation.context import SimulationContext
 from harness.simulation.loop import VirtualLoop
 from harness.simulation.scheduler import FOREVER, Process
+from harness.simulation.worker_promises import WorkerTurnover
 
 # Seconds that an interpreter takes to start.
 START_SECONDS = (0.05, 0.3)
@@ -84,6 +85,7 @@ class SimulatedPool:
 
     def _ended(self, code: int) -> None:
         self.over = True
+        self._context.redis.deaths.pool_ended(self.parent, self._context.runtime.scheduler.now)
         self._context.recorder.trace_line(self.parent, f"ends with code {code}")
         self._context.recorder.record(
             self.name, OperationType.INFO, "exit", pid=self.parent.pid, code=code, pool=self.name
@@ -110,6 +112,7 @@ class SimulatedChild:
         self.ready = False
         self._post = post
         self.process = runtime.new_process(f"{parent.name}/{spec.slot}", host=parent.host)
+        self._turnover = WorkerTurnover(context.plan.tasks_per_worker)
         self.pid = self.process.pid
         self._commands: Mailbox[StopCommand | None] = runtime.mailbox()
         scheduler = runtime.scheduler
@@ -126,6 +129,7 @@ class SimulatedChild:
         )
 
     def stop(self, command: StopCommand) -> None:
+        self._turnover.leaves = True
         self._commands.put(command)
 
     def kill(self) -> None:
@@ -137,32 +141,47 @@ class SimulatedChild:
         context, process = self._context, self.process
         context.recorder.trace_line(process, f"starts as pid {process.pid}")
         context.recorder.by(process, OperationType.INFO, "hello")
-        scheduler = context.runtime.scheduler
+        scheduler, queue = context.runtime.scheduler, context.queue(process)
         worker_loop = WorkerLoop(
             worker=self.spec.name,
-            queue=context.queue(process),
+            queue=queue,
             engine=context.database(process),
             settings=context.settings,
             registry=self._registry,
             event_loop=VirtualLoop(scheduler, process).itself,
+            report=lambda: self._judge_turnover(worker_loop.finished),
         )
         worker = Worker(
             worker_loop,
             renewing=context.queue(process),
-            notify=self._notified,
+            notify=lambda notice: self._notified(notice, worker_loop.finished),
         )
-        process.at_exit.append(lambda code: context.recorder.trace_line(process, f"ends with code {code}"))
+        process.at_exit.append(lambda code: self._ended(code, declared_gone=queue.declared_gone))
         try:
             finished = worker.start(self._received())
         except redis.RedisError:
             context.runtime.end_process(ExitCode.FAILED)
         finished.add_done_callback(lambda done: scheduler.kill(process, done.result()))
 
-    def _notified(self, notice: bytes) -> None:
-        if notice != READY:  # no setting of a simulation asks for it
-            self._context.monitor.findings.append(
-                f"replaced: {self.process.name} leaves, and nothing asks for it"
-            )
+    def _ended(self, code: int, *, declared_gone: bool) -> None:
+        context = self._context
+        context.recorder.trace_line(self.process, f"ends with code {code}")
+        if code not in (0, ExitCode.RECYCLED):
+            context.redis.deaths.died(self.spec.name, self._parent, context.runtime.scheduler.now)
+        elif not declared_gone:
+            context.redis.calls.found(f"I4: {self.process.name} ends, and the queue may still answer it")
+
+    def _judge_turnover(self, finished: int) -> None:
+        now, stalled_until = self._context.runtime.scheduler.now, self.process.stalled_until
+        for finding in self._turnover.after_round(finished, now, stalled_until=stalled_until):
+            self._context.redis.calls.found(f"replaced: {self.process.name} {finding}")
+
+    def _notified(self, notice: bytes, finished: int) -> None:
+        if notice != READY:
+            self._context.reached.add("worker-recycled")
+            self._context.redis.promptness.left.append(self._context.runtime.scheduler.now)
+            for finding in self._turnover.leaving(finished, asked=self._context.plan.recycles):
+                self._context.redis.calls.found(f"replaced: {self.process.name} {finding}")
         self._post(Ready(self) if notice == READY else Leaving(self))
 
     def _received(self) -> Iterator[str]:

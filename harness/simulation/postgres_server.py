@@ -10,17 +10,19 @@ from datetime import UTC, datetime
 from functools import cache, lru_cache
 from typing import Any, NamedTuple, cast
 
-from sqlalchemy import Connection, Engine, Select, TextClause, create_engine, event
+from sqlalchemy import Connection, Engine, Executable, TextClause, create_engine, event
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import StaticPool
 
 from agentexec.core.db import create_schema
 from agentexec.store.dialects import run
+from agentexec.store.models import OWN_TABLES
 from harness.simulation.call_faults import LostCall, Network
 from harness.simulation.recording import SimulatedRecorder
 from harness.simulation.runtime import VirtualRuntime
 from harness.simulation.scheduler import Process
 from harness.simulation.store_probes import StoreProbes
+from harness.simulation.triggers import TRIGGERS
 
 # 1970-01-01 00:00 UTC; https://sqlite.org/lang_datefunc.html
 JULIAN_DAY_OF_EPOCH = 2_440_587.5
@@ -37,6 +39,8 @@ def _database() -> Engine:
     event.listen(engine, "connect", _use_virtual_clock)
     create_schema(engine)
     with engine.begin() as connection:
+        for trigger in TRIGGERS[engine.dialect.name]:
+            connection.exec_driver_sql(trigger)
         # Twenty rows are found without an index, and each index is written with each row.
         named = "SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE INDEX %'"
         for (name,) in connection.exec_driver_sql(named).all():
@@ -104,14 +108,12 @@ class SimulatedConnection:
         """Commit, or roll back after an error."""
         self._driver.__exit__(*error)
 
-    def execute(
-        self, statement: TextClause | Select[Any], parameters: Mapping[str, Any] | None = None
-    ) -> Any:
+    def execute(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Any:
         """Run a statement; raises what SQLAlchemy raises for an error of the driver.
 
-        A query of the ORM's classes, which only services make, goes through SQLAlchemy.
+        What SQLAlchemy composes, for services only, goes through it.
         """
-        if isinstance(statement, Select):
+        if not isinstance(statement, TextClause):
             return self._core.execute(statement)
         assert parameters is not None, "each text has parameters"
         try:
@@ -151,8 +153,8 @@ class PostgresServer:
             with self.engine.connect() as connection:
                 self._open.append(SimulatedConnection(connection, self.probes))
                 with self.transaction() as emptied:
-                    run(emptied, "DELETE FROM {log}")
-                    run(emptied, "DELETE FROM {activity}")
+                    for table in reversed(OWN_TABLES):
+                        run(emptied, f"DELETE FROM {table.name}")
                 yield
         finally:
             self._open.clear()
@@ -163,8 +165,8 @@ class PostgresServer:
         return self._open[0]
 
     def engine_of(self, recorder: SimulatedRecorder, process: Process, network: Network) -> Engine:
-        """A `SimulatedDatabase` typed as an engine: it has the part of `Engine` that agentexec uses."""
-        return cast(Engine, SimulatedDatabase(self, recorder, process, network))
+        """The database as one process sees it."""
+        return SimulatedDatabase(self, recorder, process, network)
 
     def go_away(self, seconds: float) -> None:
         """Refuse every transaction for this time."""
@@ -176,8 +178,8 @@ class PostgresServer:
             raise refusal("the server is away")
 
 
-class SimulatedDatabase:
-    """The database as one process sees it.
+class SimulatedDatabase(Engine):
+    """The database as one process sees it, with the part of an engine that agentexec uses.
 
     A transaction happens at one moment between its request, which may be lost or delayed, and its reply, which may be
     lost although the transaction is committed.
@@ -209,13 +211,13 @@ class SimulatedDatabase:
             self._recorder.trace_line(self._process, "gets no reply from Postgres")
             raise refusal("no reply came") from None
 
-    connect = begin
+    connect = begin  # type: ignore[assignment]  # nothing of agentexec keeps one
 
-    def execution_options(self, **_: Any) -> SimulatedDatabase:
+    def execution_options(self, **_: Any) -> SimulatedDatabase:  # type: ignore[override]  # itself, as above
         """Ignored: there is only one connection."""
         return self
 
-    def dispose(self) -> None:
+    def dispose(self, close: bool = True) -> None:
         """Do nothing: the connection is shared."""
 
 

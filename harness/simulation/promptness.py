@@ -29,9 +29,12 @@ class Promptness:
         self._ready: dict[UUID, int | None] = {}
         self._waits: list[tuple[UUID, int, int]] = []  # task, ready, claimed
         self._claims: dict[tuple[str, int], tuple[int, str]] = {}
+        self.left: list[int] = []  # when a worker left to be replaced, which takes an idle one away
 
     def note(self, books: Books, now: int) -> None:
         """Note the ready tasks after a call; `now` is in nanoseconds."""
+        if not (self._ready or any(books.ready)):
+            return
         ready = {task for line in books.ready for task in line}
         for task in self._ready.keys() - ready:
             since = self._ready.pop(task)
@@ -57,7 +60,9 @@ class Promptness:
         faults = [op for op in operations if op.process == NEMESIS and op.value.get("phase") == INJECT]
         for task, since, until in self._waits:
             waited = (until - since) / NANOSECONDS
-            if waited > CLAIMED_WITHIN and not any(_is_near(fault, None, since, until) for fault in faults):
+            left = any(at <= until and at + NEAR * NANOSECONDS >= since for at in self.left)
+            near = left or any(_is_near(fault, None, since, until) for fault in faults)
+            if waited > CLAIMED_WITHIN and not near:
                 yield f"late-claim: {task} was claimed after {waited:.2f} s, while a worker was idle and no fault near"
         for run in operations:
             if run.f != "run" or run.type is not OperationType.INVOKE:

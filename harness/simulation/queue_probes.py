@@ -33,6 +33,10 @@ class QueueProbes:
         self._starts = starts
         self._clock = clock
         self.has_lost_contents = False
+        self.is_silent: Callable[[Process], bool] = lambda _: (
+            False
+        )  # whether Postgres is silent for a process
+        self.lost_tasks = set[UUID]()  # of which the queue lost the keys, but not its epoch
         self._expired: set[Lease] = set()  # leases that a step revoked
         self._refused: set[UUID] = set()  # tasks for which the queue had no room
         self._registrants: dict[str, str] = {}  # by worker, the process that registered it
@@ -209,6 +213,8 @@ class QueueProbes:
                     reached.add("rebuild-restores")
                 elif by is not None and by.name.startswith("pool"):
                     reached.add("pool-dispatches")
+                    if task.task_id in self.lost_tasks:
+                        reached.add("comparison-restores")
         if _parked(books) > parked:
             reached.add("dispatch-parks")
 
@@ -269,6 +275,8 @@ class QueueProbes:
         self._note_dead(answer)
         reached, count = self._reached, sum(map(len, answer))
         own = by is not None and by.name == self._registrants.get(worker)
+        if by is not None and self.is_silent(by):
+            reached.add("lease-given-up-in-silence")
         if not charge:
             reached.add("drain-releases" if own and not declare_gone else "uncharged-release")
         elif not begun:

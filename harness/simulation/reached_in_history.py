@@ -11,7 +11,8 @@ from harness.history.fields import task_of
 from harness.history.figures import NANOSECONDS
 from harness.history.names import RESULT
 from harness.history.runs import Run, runs
-from harness.simulation.plan import FaultKind
+from harness.simulation.handlers import FOR_GOOD, GIVES_UP, OVERDUE, TOO_LONG
+from harness.simulation.plan import FaultKind, HandlerEnd
 from harness.simulation.themes import MAX_RETRIES
 
 TOGETHER = 0.02  # seconds
@@ -19,12 +20,26 @@ TOGETHER = 0.02  # seconds
 
 def reached_in_history(history: History) -> set[str]:
     """The names of all events of `harness.simulation.reach` that the history shows."""
-    reached = _of_runs(history) | _of_submissions(history) | _of_faults(history)
+    reached = _of_runs(history) | _of_submissions(history) | _of_faults(history) | _of_failures(history)
     if any(op.type is OperationType.FAIL for op in history.where("effect")):
         reached.add("effect-refused")
     if any(op.process == "client" for op in history.where(RESULT)):
         reached.add("result-read-by-client")
     return reached
+
+
+def _of_failures(history: History) -> set[str]:
+    """What handlers decided themselves, and which time limits ended them."""
+    names = {
+        GIVES_UP: "handler-gives-up",
+        FOR_GOOD: "handler-raises-for-good",
+        HandlerEnd.UNWRITABLE: "result-has-no-json",
+        HandlerEnd.REFUSED: "result-is-refused",
+        TOO_LONG: "soft-limit-ends-run",
+    }
+    why = {op.value.get("error") for op in history.where("run", OperationType.FAIL)}
+    reached = {name for error, name in names.items() if error in why}
+    return reached | ({"hard-limit-ends-worker"} if any(history.where(OVERDUE)) else set())
 
 
 def _of_runs(history: History) -> set[str]:

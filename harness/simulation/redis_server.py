@@ -30,8 +30,40 @@ from harness.simulation.queue_probes import QueueProbes
 from harness.simulation.recording import SimulatedRecorder
 from harness.simulation.runtime import VirtualRuntime
 from harness.simulation.scheduler import Process, Wakeup
+from harness.simulation.worker_promises import RefusedEnds, SilentWorkers, WorkerDeaths
 
 T = TypeVar("T")
+# What may be lost without the rest. The keys of the tasks name each other, and those of workers do, so that all of them
+# are lost together: nothing would ever remove what is left of a task or a dead worker.
+_OF_TASKS = (
+    "job",
+    "ready",
+    "sched",
+    "lease",
+    "holder",
+    "dlq",
+    "reason",
+    "crash",
+    "cancel",
+    "part",
+    "busy",
+    "parked",
+)
+LOSSES = (
+    (*_OF_TASKS, "suspect", "alone", "unknown"),
+    ("fence",),
+    ("last",),
+    ("gone",),
+    ("workers",),
+    ("last", "workers", "seen"),
+    ("crash", "suspect"),
+    ("cancel",),
+    ("names",),
+    ("wake",),
+    (*_OF_TASKS, "suspect", "alone", "unknown", "fence", "last", "workers", "seen"),
+)
+"""The keys of a queue that a fault may lose together, by the names of the fields of `Books`."""
+
 Watcher = Callable[[Books, str], None]
 
 
@@ -62,6 +94,9 @@ class RedisServer:
         self.memory = MemoryQueue("simulated", policy, clock=self._clock)
         self.calls = CallPromises(self.memory.policy.max_depth)
         self.promptness = Promptness(slots)
+        self.deaths = WorkerDeaths()
+        self.refused_ends = RefusedEnds()
+        self.silence: SilentWorkers | None = None  # of plans in which Postgres is silent
         self._saved: dict[int, Books] = {}
 
     def serve(
@@ -82,8 +117,14 @@ class RedisServer:
         self.probes.after(call, books, before, answer, by, *arguments, **options)
         self.calls.after(call, books, kept, arguments, options, answer=answer)
         self.promptness.note(books, self._runtime.scheduler.now)
-        if isinstance(answer, StepResult) and by is not None:
-            self.promptness.claimed(answer, by, self._runtime.scheduler.now)
+        if self.silence is not None:
+            self.silence.note(books, self._runtime.scheduler.now)
+        if call == "release" and options.get("declare_gone"):
+            self.deaths.released(arguments[0], self._runtime.scheduler.now)
+        if isinstance(answer, StepResult):
+            self.refused_ends.expired(answer.expired.requeued, self._runtime.scheduler.now)
+            if by is not None:
+                self.promptness.claimed(answer, by, self._runtime.scheduler.now)
         self._watch(books, call)
         self._runtime.scheduler.wake(self.waiters, books.wake)
         return answer
@@ -96,6 +137,13 @@ class RedisServer:
         """Lose everything, as FLUSHALL and a restart without persistence do."""
         self.memory.drop()
         self.probes.has_lost_contents = True
+
+    def lose_keys(self, number: int) -> None:
+        """Lose one of the `LOSSES`, as a server does that evicts keys; the epoch of the queue stays."""
+        keys = LOSSES[number % len(LOSSES)]
+        if "job" in keys:
+            self.probes.lost_tasks.update(self.memory.books.job)
+        self.memory.lose(keys)
 
     def save(self, number: int) -> None:
         """Save the contents of a replica, to which the failover of this number falls back."""
@@ -127,6 +175,8 @@ class SimulatedQueue:
         self._runtime = runtime
         self._network = network
         self._memory = server.memory
+        self._rebuilding: str | None = None
+        self.declared_gone = False  # whether it has said with an answered call that its worker is gone
 
     @property
     def name(self) -> str:
@@ -138,6 +188,10 @@ class SimulatedQueue:
 
     def enqueue(self, tasks: Sequence[Dispatch], *, from_reconciler: bool = False) -> list[Admission]:
         work = self._memory.enqueue
+        if from_reconciler and self._rebuilding is None:
+            self._server.calls.found(
+                f"room: {self._process.name} dispatches past the depth, and rebuilds nothing"
+            )
         return self._call("enqueue", work, tasks, trip=bool(tasks), from_reconciler=from_reconciler)
 
     def step(self, request: StepRequest) -> StepResult:
@@ -161,7 +215,7 @@ class SimulatedQueue:
         begun: bool = True,
         declare_gone: bool = False,
     ) -> Revocations:
-        return self._call(
+        revoked = self._call(
             "release",
             self._memory.release,
             worker,
@@ -171,6 +225,8 @@ class SimulatedQueue:
             begun=begun,
             declare_gone=declare_gone,
         )
+        self.declared_gone = self.declared_gone or declare_gone
+        return revoked
 
     def leases_of(self, worker: str) -> dict[UUID, int]:
         return self._call("leases_of", self._memory.leases_of, worker)
@@ -199,7 +255,8 @@ class SimulatedQueue:
         return self._call("dead_reasons", self._memory.dead_reasons, task_ids, trip=bool(task_ids))
 
     def begin_rebuild(self, proposal: str) -> str | None:
-        return self._call("begin_rebuild", self._memory.begin_rebuild, proposal)
+        self._rebuilding = self._call("begin_rebuild", self._memory.begin_rebuild, proposal)
+        return self._rebuilding
 
     def end_rebuild(self, name: str) -> bool:
         return self._call("end_rebuild", self._memory.end_rebuild, name)

@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.history.figures import counted
 from harness.shrinking import cut
-from harness.simulation.plan import MANY_CRASHES, Plan, PlannedTask, SimulatedFault
+from harness.simulation.plan import MANY_CRASHES, HandlerEnd, HandlerForm, Plan, PlannedTask, SimulatedFault
 from harness.simulation.simulation import SimulationResult, simulate
 
 OTHER_SEEDS = 3
@@ -71,7 +71,7 @@ def _simplifications(plan: Plan) -> Iterator[Callable[[Plan], Plan]]:
     yield lambda plan: replace(plan, pools=1)
     yield lambda plan: replace(plan, hosts=1)
     yield lambda plan: replace(plan, workers=1)
-    yield lambda plan: replace(plan, max_depth=0, max_crashes=MANY_CRASHES)
+    yield lambda plan: replace(plan, max_depth=0, max_crashes=MANY_CRASHES, tasks_per_worker=0)
     plainer: Sequence[dict[str, Any]]
     plainer = [
         {"failures": 0},
@@ -80,8 +80,11 @@ def _simplifications(plan: Plan) -> Iterator[Callable[[Plan], Plan]]:
         {"delay": 0.0},
         {"resend": 0.0},
         {"work": 0.0},
+        {"burst": 0},
+        {"conflict": 0.0},
+        {"form": HandlerForm.COROUTINE, "end": HandlerEnd.RETURNS},
+        {"level": 1},
     ]
-    plainer.append({"level": 1})
     for index in range(len(plan.tasks)):
         yield from (_changing("tasks", index, change) for change in plainer)
     for index in range(len(plan.faults)):

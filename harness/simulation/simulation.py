@@ -44,6 +44,7 @@ from harness.simulation.plan import MANY_CRASHES, Plan, Theme
 from harness.simulation.plan_generator import plan_of
 from harness.simulation.reach import SOMETIMES
 from harness.simulation.reached_in_history import reached_in_history
+from harness.simulation.recorded_texts import wrong_texts
 from harness.simulation.runtime import VirtualRuntime
 from harness.simulation.scheduler import Scheduler
 from harness.simulation.system import SimulatedSystem
@@ -156,9 +157,7 @@ def checkers_of(plan: Plan) -> dict[str, Checker]:
         "orphans": orphans(ORPHAN_LEASES * lease),
         "charges": charges(),
         "delays": unknown_as_valid(delays()),
-        "outcomes": outcomes(
-            tasks=len(plan.tasks), retries=MAX_RETRIES, crashes_end=plan.max_crashes < MANY_CRASHES
-        ),
+        "outcomes": outcomes(plan, retries=MAX_RETRIES, crashes_end=plan.max_crashes < MANY_CRASHES),
         **more_checkers(plan.theme),
     }
 
@@ -196,17 +195,23 @@ class _Simulation:
         sides = tuple(context.call_faults.sides)
         seconds = context.runtime.monotonic()
         late = _late(context, nemesis, seconds, finished=finished)
+        operations, now = context.recorder.operations, context.runtime.scheduler.now
+        redis = context.redis
+        released = [*redis.deaths.late(operations, now), *redis.refused_ends.kept(operations)]
+        released += redis.silence.kept(operations, now) if redis.silence is not None else ()
         for pool in system.living_pools():
             pool.kill() if pool.frozen else pool.terminate()
         self._run_until(context, STOP_WITHIN, lambda: not system.living_pools())
         if not self._run_until(context, ORPHANS_END_WITHIN, lambda: not system.orphans()):
             late = [*late, f"orphans: {len(system.orphans())} workers outlive their pools"]
-        collect_evidence(context)
+        stored = collect_evidence(context)
+        by_hand = system.service.by_hand if system.service is not None else ()
+        texts = [*wrong_texts(context, stored, by_hand)]
         history = History.of(context.recorder.operations)
         return SimulationResult(
             plan=context.plan,
             history=history,
-            results=self._results(context, history, late),
+            results=self._results(context, history, late=late, released=released, texts=texts),
             injected=nemesis.injected,
             seconds=seconds,
             reached=frozenset(SOMETIMES.keys() & (context.reached | reached_in_history(history))),
@@ -236,7 +241,13 @@ class _Simulation:
         return True
 
     def _results(
-        self, context: SimulationContext, history: History, late: Sequence[str]
+        self,
+        context: SimulationContext,
+        history: History,
+        *,
+        late: Sequence[str],
+        released: Sequence[str],
+        texts: Sequence[str],
     ) -> dict[str, CheckResult]:
         """The results of all checkers, the most specific first."""
         escaped = [
@@ -245,13 +256,19 @@ class _Simulation:
         ]
         return {
             "invariants": _result(
-                [*context.monitor.findings, *context.redis.calls.findings],
+                [
+                    *context.monitor.findings,
+                    *context.redis.calls.findings,
+                    *context.store_probes.tokens.findings,
+                ],
                 "the invariants of the queue held after every call",
             ),
             "escaped": _result(escaped, "every exception was handled"),
             **check_all(checkers_of(context.plan), history),
+            "texts": _result(texts, "each record says how it ended"),
             "promptness": _result(
-                [*context.redis.promptness.late(context.recorder.operations)], "claimed tasks began at once"
+                [*context.redis.promptness.late(context.recorder.operations), *released],
+                "claimed tasks began at once, and dead workers were released at once",
             ),
             "liveness": _result(late, "every task was finished in time"),
         }

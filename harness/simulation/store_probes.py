@@ -11,6 +11,7 @@ from pydantic_core import from_json
 
 from agentexec.store.dialects import ACTIVITY_TABLE
 from agentexec.store.status import TERMINAL
+from harness.simulation.worker_promises import StartTokens
 
 # A part of the text of each statement that no other one has.
 _PARTS = {
@@ -34,10 +35,18 @@ class StoreProbes:
     A lease is the id as the store has it, 32 hexadecimal digits, and the token.
     """
 
-    def __init__(self, reached: set[str], starts: set[tuple[str, int]]) -> None:
+    def __init__(
+        self,
+        reached: set[str],
+        starts: set[tuple[str, int]],
+        ended: Callable[[tuple[str, int]], None] | None = None,
+    ) -> None:
+        """`ended` is called with each lease of which an end is refused, as the activity is over."""
         self._reached = reached
+        self._ended = ended or (lambda _: None)
         self._starts = starts
         self.committing: list[str] = []  # the changes of the transaction that is open
+        self.tokens = StartTokens()
         self._probes: Mapping[str, Callable[[StandingOf, Sequence[Any], set[str]], None]] = {
             "enqueue": self._enqueue,
             "start": self._start,
@@ -70,6 +79,7 @@ class StoreProbes:
             self._reached.add("enqueue-known-already")
 
     def _start(self, standing_of: StandingOf, batch: Sequence[Any], changed: set[str]) -> None:
+        too_low: list[tuple[Mapping[str, Any], int]] = []
         for start in batch:
             lease = start["id"], start["token"]
             if start["id"] in changed:
@@ -78,21 +88,29 @@ class StoreProbes:
                 self._starts.add(lease)
                 continue
             status, fence, canceled = standing_of(start["id"])
-            if status in TERMINAL:
+            if not status:
+                self._reached.add("start-of-deleted-row")
+            elif status in TERMINAL:
                 self._reached.add("start-of-ended-task")
             elif canceled is not None:
                 self._reached.add("start-of-canceled-task")
             elif fence >= start["token"]:
                 self._reached.add("start-under-lower-fence")
+                too_low.append((start, fence))
             else:
                 self._reached.add("start-refused-by-lock-key")
+        self.tokens.judge(too_low)
 
     def _finish(self, standing_of: StandingOf, batch: Sequence[Any], changed: set[str]) -> None:
         for update in batch:
             if update["id"] in changed:
                 continue
             status, fence, _ = standing_of(update["id"])
-            if fence != update["token"]:
+            if not status or status in TERMINAL:
+                self._ended((update["id"], update["token"]))
+            if not status:
+                self._reached.add("end-of-deleted-row")
+            elif fence != update["token"]:
                 self._reached.add("end-under-lower-fence")
             else:
                 self._reached.add("end-repeated" if status == update["status"] else "end-of-ended-run")

@@ -15,7 +15,7 @@ from agentexec.worker.recording import DEFER_SECONDS
 from harness.checkers import duplicates, recovery
 from harness.checkers.base import Checker
 from harness.simulation.outcomes import unknown_as_valid
-from harness.simulation.plan import MANY_CRASHES, Plan, Theme
+from harness.simulation.plan import MANY_CRASHES, HandlerEnd, Plan, Theme
 
 LEASE, LONG_LEASE = 2.0, 20.0
 MAX_RETRIES = 2
@@ -51,7 +51,13 @@ ROUND = 1.0
 
 @cache
 def settings_of(
-    theme: Theme, workers: int, hosts: int = 1, *, max_depth: int = 0, max_crashes: int = MANY_CRASHES
+    theme: Theme,
+    workers: int,
+    hosts: int = 1,
+    *,
+    max_depth: int = 0,
+    max_crashes: int = MANY_CRASHES,
+    tasks_per_worker: int = 0,
 ) -> Settings:
     """The settings of every pool in a run.
 
@@ -59,12 +65,22 @@ def settings_of(
     so that recovery depends on the supervision of processes and leases, and on the outbox; on one host KILLS has long
     leases too, since every death is seen there.
     """
+    of_plan = {
+        "num_workers": workers,
+        "max_queue_depth": max_depth,
+        "max_crashes": max_crashes,
+        "max_tasks_per_worker": tasks_per_worker,
+    }
+    return _loaded(theme, one_host=hosts == 1).model_copy(update=of_plan | dict(_OWN.get(theme, {})))
+
+
+@cache
+def _loaded(theme: Theme, *, one_host: bool) -> Settings:
+    """What all plans of a theme have. To load settings takes 3 ms, to copy them much less."""
     own = dict(_OWN.get(theme, {}))
-    if theme is Theme.KILLS and hosts == 1:
+    if theme is Theme.KILLS and one_host:
         own["lease_seconds"] = LONG_LEASE
-    return load_settings(
-        **{**_COMMON, "num_workers": workers, "max_queue_depth": max_depth, "max_crashes": max_crashes} | own
-    )
+    return load_settings(**{**_COMMON} | own)
 
 
 def more_checkers(theme: Theme) -> dict[str, Checker]:
@@ -90,7 +106,9 @@ def ends_within(plan: Plan, settings: Settings) -> float:
     pauses = max((task.delay for task in plan.tasks), default=0.0) + attempts * settings.retry_cap_seconds
     work, one_by_one = 0.0, defaultdict[str | int, float](float)
     for task in plan.tasks:
-        seconds = task.work * min(attempts, task.failures + 1)
+        seconds = task.work * (
+            attempts if task.end is HandlerEnd.RAISES else min(attempts, task.failures + 1)
+        )
         work += seconds
         one_by_one[task.number if task.lock is None else task.lock] += seconds
     slots = plan.workers * settings.worker_concurrency

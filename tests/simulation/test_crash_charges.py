@@ -6,11 +6,12 @@ from uuid import UUID
 
 import pytest
 
+from agentexec.queue.protocol import Revocations
 from harness.history import OperationType
 from harness.history.names import NEMESIS
 from harness.simulation.crash_charges import FOUND_WITHIN, CrashCharges
 from harness.simulation.plan import FaultKind
-from harness.simulation.queue.books import Books, Holder, Job
+from harness.simulation.queue.books import Books, Holder, Job, Step
 from harness.simulation.recording import SimulatedRecorder
 from harness.simulation.scheduler import Process, Scheduler
 
@@ -108,3 +109,18 @@ def test_what_a_queue_knew_at_another_moment_is_no_charge(watched: Watched) -> N
     watched.holds(FIRST)
     watched.books = Books(job=watched.books.job, holder=watched.books.holder, crash={FIRST: 3})
     assert list(watched.charges.check(watched.books, LATE)) == []
+
+
+@pytest.mark.parametrize(("revoked", "breaches"), [(False, 0), (True, 1)])
+def test_a_task_that_ended_for_a_retry_that_is_due_at_once_was_no_neighbour(
+    watched: Watched, revoked: bool, breaches: int
+) -> None:
+    """A step that ends one lease of a worker may find another one of it expired, as a clock jumped."""
+    watched.holds(FIRST, SECOND)
+    watched.process.alive = False
+    expired = Revocations(dict.fromkeys([FIRST, *[SECOND] * revoked], 7), {})
+    watched.books.last["w"] = Step(nonce="n", claims=(), accepted=(True,), expired=expired)
+    watched.books.revoke(FIRST)
+    watched.books.revoke(SECOND)
+    watched.books.crash[FIRST] = 1
+    assert len([*watched.charges.check(watched.books, LATE, "step")]) == breaches

@@ -107,5 +107,5 @@ def test_a_worker_that_looks_once_a_second_is_found(old: str, new: str) -> None:
     """Both cost each task a part of a second, and nothing else: only this check notices."""
     place = "_step" if "idle" in old else "_collect"
     with applied([Edit(where=f"agentexec.worker.loop:WorkerLoop.{place}", old=old, new=new)]):
-        found = [finding.checker for seed in range(4) for finding in simulate(seed).findings]
+        found = [finding.checker for seed in range(5) for finding in simulate(seed).findings]
     assert set(found) == {"promptness"}

@@ -12,6 +12,7 @@ from harness.checkers.base import Verdict
 from harness.history import History
 from harness.simulation import Plan, plan_of, simulate
 from harness.simulation.plan import MANY_CRASHES, FaultKind, PlannedTask, SimulatedFault, Theme
+from harness.simulation.plan_generator import OF_FEATURES
 from harness.simulation.themes import RECOVERED_WITHIN, more_checkers, settings_of
 from tests.planted.defect import Defect
 from tests.planted.defects import DEFECTS
@@ -80,9 +81,10 @@ def test_each_mixed_plan_has_a_subset_of_the_faults_and_of_the_features() -> Non
     kinds = Counter(kind for plan in plans for kind in {fault.kind for fault in plan.faults})
     features = Counter(name for plan in plans for name in _features(plan))
     assert set(kinds) == set(FaultKind) - {FaultKind.FREEZE_HOST}
-    assert len(features) == 10
+    assert len(features) == 12
     for name, count in (kinds + features).items():  # all kinds in all plans would be more than half
-        assert 0.1 * len(plans) < count < (0.5 if name in kinds else 0.8) * len(plans), name
+        of_a_feature = name not in kinds or name in OF_FEATURES
+        assert 0.1 * len(plans) < count < (0.8 if of_a_feature else 0.5) * len(plans), name
 
 
 def test_a_host_freezes_after_the_last_fault_and_everything_ends_in_time() -> None:

@@ -12,10 +12,11 @@ from sqlalchemy import Engine, create_engine
 
 from agentexec.config import normalised_database_url
 from agentexec.core.db import create_schema
-from agentexec.store.dialects import ACTIVITY_TABLE, LOG_TABLE
+from agentexec.store.models import OWN_TABLES
 from harness.errors import EnvironmentUnavailable
 from harness.masking import masked
 from harness.simulation.postgres.backend import Backend
+from harness.simulation.triggers import TRIGGERS
 
 # The functions of this schema hide those of pg_catalog, also in the defaults of the columns. The clock is a sequence:
 # its value is outside of all transactions, so a statement that waited for a lock reads the time at which it goes on.
@@ -39,7 +40,8 @@ _SETTINGS = {
     "timezone": "UTC",
 }
 _BY_HAND = "ALTER TABLE {} SET (autovacuum_enabled = off)"
-_EMPTY = sql.SQL("TRUNCATE {}, {}").format(sql.Identifier(LOG_TABLE), sql.Identifier(ACTIVITY_TABLE))
+_TABLES = [sql.Identifier(table.name) for table in OWN_TABLES]
+_EMPTY = sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(_TABLES))
 _LOCK_WAITS = """SELECT pid, waitstart::text, pg_blocking_pids(pid) FROM pg_locks
     WHERE NOT granted AND pid = ANY(%s)"""
 
@@ -81,8 +83,10 @@ class RealDatabase:
             isolation_level="AUTOCOMMIT"
         )  # not of the dialect: it would be that of all engines
         create_schema(self.engine)
-        for table in (ACTIVITY_TABLE, LOG_TABLE):
-            self._own.execute(sql.SQL(_BY_HAND).format(sql.Identifier(table)))
+        for trigger in TRIGGERS[self.engine.dialect.name]:
+            self._own.execute(trigger)
+        for table in _TABLES:
+            self._own.execute(sql.SQL(_BY_HAND).format(table))
 
     def backends(self) -> Sequence[Backend]:
         """All connections for simulated processes so far."""

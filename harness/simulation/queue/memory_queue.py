@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import fields
 from operator import itemgetter
 from uuid import UUID
 
@@ -302,6 +303,12 @@ class MemoryQueue:
         """Lose everything but the results, as a server does when a queue's keys are deleted."""
         with self._lock:
             self._books = Books()
+
+    def lose(self, keys: Collection[str]) -> None:
+        """Lose these keys, as a server does that evicts some; the names are those of the fields of `Books`."""
+        with self._lock:
+            left = {one.name: getattr(self._books, one.name) for one in fields(Books) if one.name not in keys}
+            self._books = Books(**left)
 
     def restore(self, books: Books) -> None:
         """Replace the contents by those of another moment, on another server, as a failover does."""

@@ -80,3 +80,24 @@ def test_an_idle_worker_listens_again_within_a_second_after_redis_was_away() -> 
     with runtime.use(system), pytest.raises(InterruptedError):
         worker._wait()
     assert 0 < system.seconds <= HOUSEKEEPING
+
+
+class Steps(threading.Event):
+    """Set after each step of a worker; to wait for one that does not come ends the test."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if not self.is_set():
+            raise InterruptedError
+        return True
+
+
+def test_an_idle_worker_listens_again_only_after_the_step_that_says_how_long() -> None:
+    """Also if a step was made while it listened: what that one said is old when the listening ends."""
+    queue, idle, worker = Mock(), Steps(), Worker.__new__(Worker)
+    queue.wait.side_effect = lambda _: idle.set() if queue.wait.call_count == 1 else queue.too_early()
+    queue.too_early.side_effect = AssertionError("it listens for as long as an old step said")
+    idle.set()
+    worker._worker_loop = Mock(queue=queue, idle=idle, next_look=HOUSEKEEPING)
+    with pytest.raises(InterruptedError):
+        worker._wait()
+    worker._worker_loop.wake.assert_called_once_with()
