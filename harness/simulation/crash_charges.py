@@ -64,9 +64,7 @@ class CrashCharges:
 
     def _is_ready_again(self, books: Books, task: UUID) -> bool:
         token = self._held[task].token
-        revoked = any(
-            part.get(task) == token for step in books.last.values() for part in (step.expired or ())
-        )
+        revoked = any(part.get(task) == token for step in books.last.values() for part in step.expired)
         return self._is_step and task not in books.holder and not revoked
 
     def _is_claimed_again(self, books: Books, task: UUID) -> bool:
