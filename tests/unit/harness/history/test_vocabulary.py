@@ -33,10 +33,15 @@ def _recorded() -> Iterator[tuple[str, str]]:
             continue
         module = ".".join((harness.__name__, *path.relative_to(ROOT).with_suffix("").parts))
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Call) and not ast.unparse(node.func).endswith("nemesis.record"):
+            if isinstance(node, ast.Call) and not _of_nemesis(node):
                 for name in _names(node):
                     if (f := _value(name, module)) is not None:
                         yield f"{path.relative_to(ROOT)}:{node.lineno}", f
+
+
+def _of_nemesis(call: ast.Call) -> bool:
+    first = ast.unparse(call.args[0]) if call.args else ""
+    return first == "NEMESIS" or ast.unparse(call.func).endswith("nemesis.record")
 
 
 def _names(call: ast.Call) -> Iterator[ast.expr]:
