@@ -29,6 +29,11 @@ def add_doctor(parser: ArgumentParser) -> None:
     _path(parser, "--log", "FILE", "log of a pool, of which the last lines are read")
     _path(parser, "--restore-check", "FILE", "backup to restore into --scratch-url; nothing else ever writes")
     parser.add_argument("--scratch-url", metavar="URL", help="empty Postgres database for --restore-check")
+    parser.add_argument(
+        "--rate-limit-check",
+        action="store_true",
+        help="use up the rate limit of the last key of AGENTEXEC_API_KEYS at --api-url, to see it refused",
+    )
     _count(parser, "--load-report-days", 30, "oldest load test that counts")
     _count(parser, "--retention-days", 30, "age after which ended tasks should be gone")
     _count(parser, "--pools", 2, "pools of the installation")
@@ -49,19 +54,23 @@ def run_doctor(options: Namespace) -> int:
     Returns 0 without a FAIL, 1 with one, 2 if Postgres or Redis does not answer.
     """
     require_reference("The doctor")
-    # Imported here, because they import the reference.
-    from harness.doctor.documents import fix_plan, json_report, junit_report, markdown_report
+    # Imported here, because they import the reference, and those of the output where one is written.
+    from harness.doctor.documents import fix_plan, json_report
     from harness.doctor.text_output import text_report
 
     report = _report(options)
     written_at = datetime.now(UTC).isoformat(timespec="seconds")
     if options.junit is not None:
+        from harness.doctor.ci_documents import junit_report
+
         _write(options.junit, junit_report(report, written_at=written_at))
     if options.fix_plan is not None:
         _write(options.fix_plan, fix_plan(report, program=options.program, written_at=written_at))
     if options.json:
         print(json_report(report, written_at=written_at))
     elif options.markdown:
+        from harness.doctor.ci_documents import markdown_report
+
         print(markdown_report(report))
     else:
         print(text_report(report, colour=is_animated(sys.stdout), everything=options.all))
@@ -89,6 +98,7 @@ def _report(options: Namespace) -> DoctorReport:
         log=options.log,
         restore_check=options.restore_check,
         scratch_url=options.scratch_url,
+        rate_limit_check=options.rate_limit_check,
         load_report_days=options.load_report_days,
         retention_days=options.retention_days,
         pools=options.pools,

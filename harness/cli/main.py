@@ -12,11 +12,28 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from functools import partial
+from importlib import import_module
 
-from harness.cli import chaos, check, crashpoints, doctor, images, llm, load, queues, report, simulate, target
 from harness.command_line import Parser, exit_code_of, installed_version, is_storage
 from harness.errors import HarnessError
 from harness.masking import one_line
+
+# Each is a module of harness/cli with a function `add_NAME`, in the order of --help.
+COMMANDS = {
+    "chaos": "run or list fault scenarios",
+    "crashpoints": "strike at every command of a task's life",
+    "check": "judge a recorded history again",
+    "simulate": "run whole systems in virtual time, by seeds",
+    "load": "load on a queue, with a verdict",
+    "report": "compare reports, or list all of a folder",
+    "target": "list, check and write targets",
+    "queues": "many targets under the same faults, as a table",
+    "llm": "a simulated LLM endpoint, and what faults cost on it",
+    "doctor": "check an installation of agentexec, read-only",
+    "images": "container images",
+}
+# Their actions take the options of all commands.
+WITH_ACTIONS = ("chaos", "load", "report", "target", "llm", "images")
 
 _BUG = "This is a bug of the harness or of a target; --debug shows where."
 
@@ -37,7 +54,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "harness") ->
 
 def _called(program: str, given: Sequence[str]) -> int:
     try:
-        options = _parser(program).parse_args(given, Namespace(given=given, program=program))
+        options = _parser(program, given).parse_args(given, Namespace(given=given, program=program))
         return _run(options)
     except Exception as error:
         if isinstance(error, HarnessError | BrokenPipeError) or is_storage(error):
@@ -56,33 +73,20 @@ def _run(options: Namespace) -> int:
     return code
 
 
-def _parser(program: str) -> Parser:
+def _parser(program: str, given: Sequence[str]) -> Parser:
+    """The parser of the command that is given; only its module is imported, since all of them take half a second."""
     parser = Parser(prog=program, description="Chaos, load and verdicts for background-execution systems.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {installed_version()}")
     common = Parser(add_help=False)
     common.add_argument("--debug", action="store_true", help="show the traceback of a failure")
+    chosen = next((word for word in given if not word.startswith("-")), "")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    chaos.add_chaos(commands.add_parser("chaos", help="run or list fault scenarios"), common)
-    crashpoints.add_crashpoints(
-        commands.add_parser("crashpoints", help="strike at every command of a task's life", parents=[common])
-    )
-    check.add_check(commands.add_parser("check", help="judge a recorded history again", parents=[common]))
-    simulate.add_simulate(
-        commands.add_parser("simulate", help="run whole systems in virtual time, by seeds", parents=[common])
-    )
-    load.add_load(commands.add_parser("load", help="load on a queue, with a verdict"), common)
-    report.add_report(commands.add_parser("report", help="compare reports, or list all of a folder"), common)
-    target.add_target(commands.add_parser("target", help="list, check and write targets"), common)
-    queues.add_queues(
-        commands.add_parser("queues", help="many targets under the same faults, as a table", parents=[common])
-    )
-    llm.add_llm(
-        commands.add_parser("llm", help="a simulated LLM endpoint, and what faults cost on it"), common
-    )
-    doctor.add_doctor(
-        commands.add_parser("doctor", help="check an installation of agentexec, read-only", parents=[common])
-    )
-    images.add_images(commands.add_parser("images", help="container images"), common)
+    for name, text in COMMANDS.items():
+        with_actions = name in WITH_ACTIONS
+        command = commands.add_parser(name, help=text, parents=[] if with_actions else [common])
+        if name == chosen:
+            add = getattr(import_module(f"harness.cli.{name}"), f"add_{name}")
+            add(command, common) if with_actions else add(command)
     return parser
 
 

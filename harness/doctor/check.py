@@ -31,6 +31,7 @@ class Area(StrEnum):
     TABLES = "Tables"
     REDIS = "Redis"
     SETTINGS = "Settings"
+    MACHINE = "This machine"
     TASKS = "Tasks and workers"
     HTTP = "API and metrics"
     FILES = "Files"

@@ -1,4 +1,4 @@
-"""Checks of what Postgres keeps through a crash, and how long a commit waits for that."""
+"""Checks of what Postgres keeps through a crash or a failover, and how long a commit waits for that."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from harness.doctor.unanswered import CannotTell
 
 _durability = partial(check, area=Area.POSTGRES)
 SLOW_FSYNC_MS, FEW_FSYNCS = 10.0, 100
+FAR_BYTES, FAR_SECONDS = 2**26, 10.0
 WAL_IN_IO = 180_000  # the version since which pg_stat_io has the WAL
 
 
@@ -105,6 +106,29 @@ def of_fsyncs(count: int, milliseconds: float) -> CheckFinding:
     mean = milliseconds / count
     seen = f"{mean:.2f} ms, the mean of {count:,}"
     return warned(seen) if mean > SLOW_FSYNC_MS else passed(seen)
+
+
+@_durability(
+    "postgres.standbys",
+    asks="Is each standby close behind the primary?",
+    why="What a standby lacks is lost at a failover to it, acknowledged tasks included, unless it is synchronous.",
+    remedy="See the log of the standby, its disk and its network; synchronous_standby_names lets commits wait for it.",
+    scenario="fail-over-postgres",
+)
+def standbys(site: Installation) -> CheckFinding:
+    """What it has applied of the log; base backups do not count."""
+    rows = site.postgres.rows(
+        """SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), coalesce(replay_lsn, flush_lsn))::float8 AS bytes,
+            extract(epoch FROM coalesce(replay_lag, flush_lag))::float8 AS seconds
+        FROM pg_stat_replication WHERE state IS DISTINCT FROM 'backup'"""
+    )
+    if not rows:
+        return skipped("no standby is connected")
+    if any(row.bytes is None for row in rows):
+        raise CannotTell(f"the role may not see where {len(rows)} standbys are; that needs pg_read_all_stats")
+    bytes_behind, seconds = max(row.bytes for row in rows), max(row.seconds or 0.0 for row in rows)
+    seen = f"{len(rows)} standbys, at most {bytes_behind / 2**20:,.0f} MiB and {seconds:,.1f} s behind"
+    return warned(seen) if bytes_behind > FAR_BYTES or seconds > FAR_SECONDS else passed(seen)
 
 
 def _is_on(site: Installation, name: str) -> CheckFinding:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 
-from harness.doctor.check import Area, Box, CheckFinding, DoctorCheck, Grade, failed, skipped
+from harness.doctor.begun_call import begun
+from harness.doctor.check import Area, Box, CheckFinding, DoctorCheck, Grade, failed, skipped, warned
 from harness.doctor.installation import Installation
 from harness.doctor.registry import CHECKS
 from harness.doctor.unanswered import CannotTell, NoAnswer
@@ -17,7 +18,8 @@ from harness.errors import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID
 from harness.masking import one_line
 
 SERVERS = ("postgres.answers", "redis.answers")
-MOST_REQUESTS = 8  # at a time
+SERVED = (Area.POSTGRES, Area.TABLES, Area.REDIS, Area.TASKS)
+OVER = skipped("the time of this run is over")
 _ORDER = (Grade.SKIP, Grade.PASS, Grade.WARN, Grade.FAIL)
 
 
@@ -86,10 +88,19 @@ def examine(
 ) -> DoctorReport:
     """Run the checks one after the other; those that ask by HTTP wait for their answers meanwhile."""
     start, silent = time.monotonic(), list[str]()
-    with ThreadPoolExecutor(max_workers=MOST_REQUESTS) as pool:
-        asked = {one: pool.submit(_result, one, site, silent) for one in checks if one.area is Area.HTTP}
-        found = (asked[one].result() if one in asked else _result(one, site, silent) for one in checks)
-        results = [waived(one, waivers, today) for one in found]
+    if any(one.area in SERVED for one in checks):
+        site.begin()
+    asked = {one: begun(partial(_result, one, site, silent)) for one in checks if one.area is Area.HTTP}
+
+    def result(one: DoctorCheck) -> ExaminedCheck:
+        if one not in asked:
+            return _result(one, site, silent)
+        try:
+            return asked[one].result(timeout=max(0.0, site.seconds_left))
+        except TimeoutError:
+            return ExaminedCheck(check=one, finding=OVER)
+
+    results = [waived(result(one), waivers, today) for one in checks]
     return DoctorReport(results=tuple(results), silent=tuple(silent), seconds=time.monotonic() - start)
 
 
@@ -105,21 +116,23 @@ def _result(one: DoctorCheck, site: Installation, silent: list[str]) -> Examined
 
 def _finding(one: DoctorCheck, site: Installation, silent: list[str]) -> CheckFinding:
     if site.seconds_left <= 0:
-        return skipped("the time of this run is over")
+        return OVER
     try:
         return one.probe(site)
     except CannotTell as reason:
         return skipped(str(reason))
     except NoAnswer as reason:
-        if one.id in SERVERS:
-            silent.append(one.id)
-            return failed(str(reason))
-        return skipped("the server does not answer")
+        name = f"{reason.server}.answers"
+        silent += [name] if name not in silent else []
+        return failed(str(reason)) if one.id == name else skipped(f"{reason.server} does not answer")
+    except Exception as error:  # noqa: BLE001 - one answer that no check expects does not cost the others
+        return warned(f"the check broke off ({type(error).__name__})", "Report this bug of the doctor.")
 
 
 def waived(result: ExaminedCheck, waivers: Iterable[Waiver], today: date) -> ExaminedCheck:
     """The result with the waiver of its check: a PASS through its last day, a FAIL after it."""
-    waiver = next((one for one in waivers if one.id == result.check.id), None)
+    given = [one for one in waivers if one.id == result.check.id]
+    waiver = max(given, key=lambda one: one.until, default=None)
     if waiver is None or not result.needs_repair or result.check.id in SERVERS:
         return result
     seen = result.finding.seen

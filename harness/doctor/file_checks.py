@@ -1,42 +1,34 @@
-"""Checks of files: manifests of the deployment, backups, and the report of a load test.
-
-Manifests are read as lines of `key: value`, so that a finding can name the line, and no YAML library is needed. Anchors
-and templates are not followed.
-"""
+"""Checks of files: manifests of the deployment, backups, logs, and the report of a load test."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import stat
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
 from functools import partial
-from itertools import pairwise
+from itertools import islice
 from pathlib import Path
 
 from harness.doctor.check import Area, Box, CheckFinding, check, failed, passed, warned
 from harness.doctor.installation import Installation
+from harness.doctor.manifests import ENOUGH_COPIES, Manifest, StartedProgram
 from harness.doctor.unanswered import CannotTell
 
 _files = partial(check, area=Area.FILES)
-YAML = (".yaml", ".yml")
-ENDINGS = (*YAML, ".service", ".env", ".rules")
-MOST_FILES, MOST_BYTES = 500, 1_000_000
-LOG_BYTES = 65_536
+LOG_BYTES, MOST_BACKUPS = 65_536, 50_000
 DAY = 86_400.0
 OLDEST_BACKUP_DAYS = 26 / 24  # one a day, with two hours to take it
 GRACE_MARGIN = 10  # seconds between the end of the handlers and the end of the pool
 _GRACE = re.compile(
-    r"^\s*(terminationGracePeriodSeconds['\"]?\s*:|stop_grace_period\s*:|TimeoutStopSec\s*=)\s*['\"]?([\w.]+)",
+    r"(?:^\s*|[{,]\s*)(terminationGracePeriodSeconds['\"]?\s*:|stop_grace_period\s*:|TimeoutStopSec\s*=)"
+    r"\s*['\"]?([\w.]+)",
     re.MULTILINE,
 )
 _SECONDS = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?:in)?)?(?:(\d+(?:\.\d+)?)s?)?")
-# On one line, as a list of words on lines of their own, or split into command and args.
-_WORKER = re.compile(
-    r"agentexec['\"]?(?:,?[ \t]+|,|\n[ \t]*-[ \t]+|\]?\n[ \t]*args[ \t]*:[ \t]*(?:\[|\n[ \t]*-[ \t]+))['\"]?worker\b"
-)
 _NAMES = r"[\w.-]*(?:PASSWORD|PASSWD|SECRET|TOKEN|API_KEYS?|ACCESS_KEY)"
 # NAME: value, NAME=value, and name/value of a container on one line or two.
 _PLAIN = re.compile(
@@ -48,26 +40,9 @@ _IN_TEXT = re.compile(
     r"(?:postgres(?:ql)?(?:\+\w+)?|rediss?(?:\+sentinel)?)://[^\s:/@'\"]*:(?P<v>[^\s@'\"]+)@"
     r"|(?P<option>--requirepass|--masterauth|requirepass|masterauth)['\", ]+(?P<w>[^\s'\",]+)"
 )
+_DATA = re.compile(r"^(?P<key>(?:data|stringData)[ \t]*:).*\n?(?:[ \t#].*\n?|\n)*", re.MULTILINE)
+_VALUE = re.compile(r"[\w.-]+['\"]?[ \t]*:[ \t]+(?P<v>[^\s{#][^\n]*)")
 _REFERENCE = re.compile(r"^['\"]?(?:\$\{?|\{\{|<|$|''|\"\")|^['\"]?/run/secrets/")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Manifest:
-    """One YAML document of a file, or a file of another kind."""
-
-    file: str
-    first_line: int
-    text: str
-
-    def line(self, position: int) -> str:
-        """`file:line` of a position in the text."""
-        return f"{self.file}:{self.first_line + self.text.count(chr(10), 0, position)}"
-
-    @property
-    def kind(self) -> str:
-        """The kind of an object of Kubernetes; empty for anything else."""
-        match = re.search(r"^kind\s*:\s*['\"]?(\w+)", self.text, re.MULTILINE)
-        return match[1] if match and "apiVersion" in self.text else ""
 
 
 @_files(
@@ -80,13 +55,16 @@ class Manifest:
     scenario="rolling-deploy",
 )
 def stop_grace(site: Installation) -> CheckFinding:
-    """Every document that starts a worker needs one, and each has to be long enough."""
-    needed, wrong = site.settings.graceful_shutdown_timeout + GRACE_MARGIN, []
-    for one, start in _workers(site):
-        given = list(_GRACE.finditer(one.text))
-        wrong += [] if given else [f"{one.line(start)} starts a worker without one"]
-        wrong += [f"{one.line(it.start(1))} {it[2]}" for it in given if seconds_of(it[2]) < needed]
-    return failed(f"{needed:g} s needed: {'; '.join(wrong)}") if wrong else passed(f"at least {needed:g} s")
+    """Every place that starts a worker needs one, and each has to be long enough."""
+    needed, wrong, without = site.settings.graceful_shutdown_timeout + GRACE_MARGIN, list[str](), list[str]()
+    for one in _workers(site):
+        given = _in_effect(one)
+        without += [] if given else [f"{one.place} starts a worker without one"]
+        wrong += [f"{text.line(it.start(1))} {it[2]}" for text, it in given if seconds_of(it[2]) < needed]
+    if wrong:
+        return failed(f"{needed:g} s needed: {'; '.join([*without, *wrong])}")
+    seen = f"{needed:g} s needed: {'; '.join(without)}"
+    return _absent(site, failed(seen)) if without else passed(f"at least {needed:g} s")
 
 
 @_files(
@@ -98,7 +76,9 @@ def stop_grace(site: Installation) -> CheckFinding:
 )
 def secrets(site: Installation) -> CheckFinding:
     """Values of names such as ..._PASSWORD, and passwords in URLs; references to variables pass. No value is shown."""
-    places = [f"{one.line(at)} {name}" for one in manifests(site) for name, at in _plain_secrets(one)]
+    found = site.manifests
+    texts = (*found.documents, *found.drop_ins)
+    places = [f"{one.line(at)} {name}" for one in texts for name, at in _plain_secrets(one)]
     return failed("; ".join(places[:5])) if places else passed("none found")
 
 
@@ -113,14 +93,12 @@ def network_policy(site: Installation) -> CheckFinding:
     """Only for Kubernetes."""
     policies = [one.text for one in _kubernetes(site) if one.kind == "NetworkPolicy"]
     if not policies:
-        return failed("no NetworkPolicy")
+        return _absent(site, failed("no NetworkPolicy"))
     egress = [doc for doc in policies if re.search(r"^\s*-?\s*egress\s*:|Egress", doc, re.MULTILINE)]
     dns = any(re.search(r"port['\"]?\s*:\s*['\"]?53\b", doc) for doc in egress)
-    return (
-        passed(f"{len(policies)}")
-        if dns or not egress
-        else failed("egress without port 53: no name is resolved")
-    )
+    if egress and not dns:
+        return _absent(site, failed("egress without port 53: no name is resolved"))
+    return passed(f"{len(policies)}")
 
 
 @_files(
@@ -131,7 +109,7 @@ def network_policy(site: Installation) -> CheckFinding:
     scenario="exhaust-memory",
 )
 def memory_limits(site: Installation) -> CheckFinding:
-    """Of every document that starts a worker."""
+    """Of every place that starts a worker."""
     return _each_worker(
         site, r"limits\s*:[^\n]*\n?(?:.*\n){0,3}?.*memory|mem_limit|MemoryMax", "memory limit"
     )
@@ -145,7 +123,7 @@ def memory_limits(site: Installation) -> CheckFinding:
     remedy="Add livenessProbe /health/live and readinessProbe /health/ready on the metrics port, or a healthcheck.",
 )
 def probes(site: Installation) -> CheckFinding:
-    """Of every document that starts a worker."""
+    """Of every place that starts a worker."""
     return _each_worker(site, r"livenessProbe|readinessProbe|healthcheck\s*:|WatchdogSec", "probe")
 
 
@@ -158,7 +136,28 @@ def probes(site: Installation) -> CheckFinding:
 def disruption_budget(site: Installation) -> CheckFinding:
     """Only for Kubernetes; WARN only."""
     there = any(one.kind == "PodDisruptionBudget" for one in _kubernetes(site))
-    return passed("there is one") if there else warned("none")
+    return passed("there is one") if there else _absent(site, warned("none"))
+
+
+@_files(
+    "files.replicas",
+    asks="Do at least two pools start, and two API servers?",
+    why="With one, each restart and each lost machine is a pause of the whole queue, or of all callers.",
+    remedy="Set replicas: 2, or minReplicas: 2 of the HorizontalPodAutoscaler; put a balancer before the API servers.",
+    scenario="scale-to-zero",
+)
+def replicas(site: Installation) -> CheckFinding:
+    """The sums over all objects of Kubernetes, and over all services of Compose files; a unit names no number."""
+    found = site.manifests
+    counts = {"pools": found.copies(_workers(site)), "API servers": found.copies(found.api_servers())}
+    seen = [
+        f"{count} {what} of {kind}" for what, by_kind in counts.items() for kind, count in by_kind.items()
+    ]
+    if not seen:
+        raise CannotTell("only units start a worker")
+    if all(count >= ENOUGH_COPIES for by_kind in counts.values() for count in by_kind.values()):
+        return passed(", ".join(seen))
+    return _absent(site, warned(", ".join(seen)))
 
 
 @_files(
@@ -172,11 +171,12 @@ def alerts(site: Installation) -> CheckFinding:
     """Files with `alert:` and a name that begins with agentexec_."""
     rules = [
         rule
-        for one in manifests(site)
+        for one in site.manifests.documents
         if "agentexec_" in one.text
         for rule in re.findall(r"\balert\s*:\s*['\"]?(\w+)", one.text)
     ]
-    return passed(f"{len(rules)} rules") if rules else failed("no rule names a metric of agentexec")
+    found = failed("no rule names a metric of agentexec")
+    return passed(f"{len(rules)} rules") if rules else _absent(site, found)
 
 
 @_files(
@@ -188,8 +188,11 @@ def alerts(site: Installation) -> CheckFinding:
 )
 def cleanup_job(site: Installation) -> CheckFinding:
     """A file that names the command or the function."""
-    places = [one.file for one in manifests(site) if re.search(r"cleanup(_old_activities)?\b", one.text)]
-    return passed(", ".join(places[:3])) if places else failed("no file runs agentexec cleanup")
+    places = [
+        one.file for one in site.manifests.documents if re.search(r"cleanup(_old_activities)?\b", one.text)
+    ]
+    found = failed("no file runs agentexec cleanup")
+    return passed(", ".join(places[:3])) if places else _absent(site, found)
 
 
 @_files(
@@ -201,12 +204,14 @@ def cleanup_job(site: Installation) -> CheckFinding:
     scenario="backup-and-restore-under-load",
 )
 def backup_age(site: Installation) -> CheckFinding:
-    """The newest file by its time of change; whether it can be restored is not checked."""
+    """The newest file below the folder by its time of change; whether it can be restored is not checked."""
     folder = site.options.backups
     if folder is None:
         raise CannotTell("no folder given; --backups DIR names it")
-    files = [path.stat() for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
-    newest = max(files, key=lambda one: one.st_mtime, default=None)
+    found = list(islice(_files_below(folder), MOST_BACKUPS))
+    if len(found) == MOST_BACKUPS:
+        raise CannotTell(f"it has {MOST_BACKUPS:,} files; give the folder of the newest ones")
+    newest = max(found, key=lambda one: one.st_mtime, default=None)
     if newest is None:
         return failed("no file")
     days = (time.time() - newest.st_mtime) / DAY
@@ -228,9 +233,11 @@ def load_test(site: Installation) -> CheckFinding:
         raise CannotTell("no report given; --load-report DIR names it")
     path = folder / "verdict.json" if folder.is_dir() else folder
     try:
+        if not path.is_file():
+            raise FileNotFoundError
         document = json.loads(path.read_text("utf-8"))
         code, days = int(document["exit_code"]), (time.time() - path.stat().st_mtime) / DAY
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return failed("there is no verdict.json that can be read")
     seen = f"exit code {code}, {days:,.1f} days old"
     return passed(seen) if code == 0 and days <= site.options.load_report_days else failed(seen)
@@ -248,6 +255,8 @@ def log(site: Installation) -> CheckFinding:
     if site.options.log is None:
         raise CannotTell("no log given; --log FILE names one")
     try:
+        if not stat.S_ISREG(site.options.log.stat().st_mode):  # to open a pipe would wait for a writer
+            return failed("it is no file")
         file = site.options.log.open("rb")
     except OSError as error:
         return failed(f"it cannot be read: {error.strerror}")
@@ -268,15 +277,6 @@ def _is_structured(line: bytes) -> bool:
     return isinstance(found, dict) and found.keys() >= {"timestamp", "level", "message"}
 
 
-def manifests(site: Installation) -> list[Manifest]:
-    """The documents of the deployment's folder; raises `CannotTell` if there are none."""
-    folder = site.files()
-    paths = [path for path in sorted(folder.rglob("*")) if _is_manifest(path)][:MOST_FILES]
-    if not paths:
-        raise CannotTell(f"the folder has no file that ends in {', '.join(ENDINGS)}")
-    return [one for path in paths for one in _documents(path, str(path.relative_to(folder)))]
-
-
 def seconds_of(text: str) -> float:
     """Seconds of `310`, `310s`, `5m30s`, `5min`; infinity for `infinity`, 0 for anything else."""
     if text == "infinity":
@@ -286,19 +286,11 @@ def seconds_of(text: str) -> float:
     return 3600 * int(hours or 0) + 60 * int(minutes or 0) + float(seconds or 0)
 
 
-def _is_manifest(path: Path) -> bool:
-    named = path.suffix in ENDINGS or path.name == ".env"
-    return named and path.is_file() and os.access(path, os.R_OK) and path.stat().st_size <= MOST_BYTES
-
-
-def _documents(path: Path, name: str) -> Iterator[Manifest]:
-    lines = path.read_text("utf-8", "replace").splitlines(keepends=True)
-    ends = [i for i, line in enumerate(lines) if line.startswith("---") and path.suffix in YAML]
-    for start, end in pairwise([-1, *ends, len(lines)]):
-        yield Manifest(file=name, first_line=start + 2, text="".join(lines[start + 1 : end]))
-
-
 def _plain_secrets(one: Manifest) -> Iterator[tuple[str, int]]:
+    if one.kind == "Secret":
+        blocks = ((data.end("key"), data.end()) for data in _DATA.finditer(one.text))
+        values = [match for block in blocks for match in _VALUE.finditer(one.text, *block)]
+        yield from [("data of a Secret", it.start("v")) for it in values if not _REFERENCE.match(it["v"])][:1]
     for match in _PLAIN.finditer(one.text):
         if not _REFERENCE.match((match["v"] or match["w"]).strip()):
             group = "a" if match["a"] else "b"
@@ -309,22 +301,46 @@ def _plain_secrets(one: Manifest) -> Iterator[tuple[str, int]]:
 
 
 def _kubernetes(site: Installation) -> list[Manifest]:
-    found = [one for one in manifests(site) if one.kind]
+    found = [one for one in site.manifests.documents if one.kind]
     if not found:
         raise CannotTell("no manifests of Kubernetes")
     return found
 
 
-def _workers(site: Installation) -> list[tuple[Manifest, int]]:
-    """The documents that start a worker, with the position; raises `CannotTell` if there are none."""
-    places = [(one, match) for one in manifests(site) if (match := _WORKER.search(one.text))]
-    if not places:
-        raise CannotTell("no file starts `agentexec worker`")
-    return [(one, match.start()) for one, match in places]
+def _workers(site: Installation) -> list[StartedProgram]:
+    """The places that start a worker; raises `CannotTell` if there are none."""
+    found = site.manifests
+    if not (places := found.workers()):
+        raise CannotTell("; ".join(filter(None, ("no file starts `agentexec worker`", found.unread))))
+    return places
 
 
 def _each_worker(site: Installation, pattern: str, what: str) -> CheckFinding:
-    """FAIL with the places that start a worker in a document where the pattern does not match."""
+    """FAIL with the places that start a worker where the pattern does not match."""
     workers = _workers(site)
-    without = [one.line(start) for one, start in workers if not re.search(pattern, one.text)]
-    return failed(f"{', '.join(without)}: no {what}") if without else passed(f"{len(workers)} workers")
+    without = [one.place for one in workers if not any(re.search(pattern, text.text) for text in one.scope)]
+    found = failed(f"{', '.join(without)}: no {what}")
+    return _absent(site, found) if without else passed(f"{len(workers)} workers")
+
+
+def _in_effect(one: StartedProgram) -> list[tuple[Manifest, re.Match[str]]]:
+    """The graces that count for a worker: of a unit the last one."""
+    for text in one.scope:
+        if found := list(_GRACE.finditer(text.text)):
+            return [(text, match) for match in (found[-1:] if one.text.is_unit else found)]
+    return []
+
+
+def _absent(site: Installation, finding: CheckFinding) -> CheckFinding:
+    """The finding that something is not there; raises `CannotTell` if what was not read may have it."""
+    if unread := site.manifests.unread:
+        raise CannotTell(f"{finding.seen}; but {unread}")
+    return finding
+
+
+def _files_below(folder: Path) -> Iterator[os.stat_result]:
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):  # removed meanwhile
+                if stat.S_ISREG((found := Path(place, name).stat()).st_mode):
+                    yield found

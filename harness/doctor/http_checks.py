@@ -1,13 +1,15 @@
-"""Checks of the HTTP API and the metrics by GET requests; none creates a task."""
+"""Checks of the HTTP API and the metrics by GET requests, and on demand by POST requests; none creates a task."""
 
 from __future__ import annotations
 
 import re
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Mapping
 from functools import partial
 from http.client import HTTPException
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from harness.doctor.check import Area, Box, CheckFinding, check, failed, passed, warned
 from harness.doctor.installation import Installation
@@ -17,6 +19,7 @@ from harness.errors import describe_error
 _http = partial(check, area=Area.HTTP)
 # All requests wait at the same time, so a busy server has almost the time of a run.
 SECONDS, MOST_BYTES = 4.0, 4_000_000
+MOST_REQUESTS, MOST_SHOWN = 1000, 200
 ORIGIN = "https://doctor.invalid"
 # The names of the production guide that agentexec serves before the first task.
 GAUGES = (
@@ -30,6 +33,10 @@ _SAMPLE = re.compile(r"^(agentexec_\w+)(\{[^}]*\})? (\S+)", re.MULTILINE)
 Answer = tuple[int, Mapping[str, str], str]
 
 
+class NoReply(CannotTell):
+    """The server does not answer, or not by HTTP."""
+
+
 @_http(
     "api.live",
     box=Box.HEALTH,
@@ -39,7 +46,10 @@ Answer = tuple[int, Mapping[str, str], str]
 )
 def live(site: Installation) -> CheckFinding:
     """200."""
-    status, _, _ = _of_api(site, "/health/live")
+    try:
+        status, _, _ = _of_api(site, "/health/live")
+    except NoReply as reason:
+        return failed(str(reason))
     return passed("200") if status == 200 else failed(str(status))
 
 
@@ -53,7 +63,7 @@ def live(site: Installation) -> CheckFinding:
 def ready(site: Installation) -> CheckFinding:
     """200 of /health/ready."""
     status, _, body = _of_api(site, "/health/ready")
-    return passed("200") if status == 200 else failed(f"{status} {body[:200]}")
+    return passed("200") if status == 200 else failed(f"{status} {body[:MOST_SHOWN]}")
 
 
 @_http(
@@ -82,6 +92,27 @@ def cors(site: Installation) -> CheckFinding:
 
 
 @_http(
+    "api.rate-limit",
+    box=Box.RATE_LIMIT,
+    asks="Does the API answer 429 to a caller above the limit (--rate-limit-check)?",
+    why="One caller in a loop fills the queue of all others.",
+    remedy="Set AGENTEXEC_API_RATE_LIMIT of the API servers, for example 100/minute.",
+)
+def rate_limit(site: Installation) -> CheckFinding:
+    """As many requests as the limit and one more; none creates a task, since its body has no name of one."""
+    if not site.options.rate_limit_check or site.options.api_url is None:
+        raise CannotTell("not asked; --api-url URL --rate-limit-check send requests that create no task")
+    number = re.match(r"\s*(\d+)", site.settings.api_rate_limit)
+    if number is None or int(number[1]) > MOST_REQUESTS:
+        raise CannotTell(f"the limit is off (settings.rate-limit), or above {MOST_REQUESTS:,} requests")
+    statuses = _posted(site, int(number[1]) + 1)
+    if statuses[-1] in (401, 403):
+        raise CannotTell("the API refuses the last key of AGENTEXEC_API_KEYS")
+    seen = f"{statuses[-1]} after {len(statuses) - 1:,} requests"
+    return passed(seen) if statuses[-1] == 429 else failed(seen)
+
+
+@_http(
     "metrics.names",
     box=Box.METRICS,
     asks="Does the metrics URL have agentexec's metrics?",
@@ -104,12 +135,12 @@ def metrics_names(site: Installation) -> CheckFinding:
 )
 def servers_up(site: Installation) -> CheckFinding:
     """agentexec_server_up."""
-    down = [
+    down = {
         match[2] or ""
         for match in _SAMPLE.finditer(_metrics(site))
-        if match[1] == "agentexec_server_up" and float(match[3]) != 1
-    ]
-    return warned(f"0 for {', '.join(down)}") if down else passed("both answer")
+        if match[1] == "agentexec_server_up" and match[3] not in ("1", "1.0")
+    }
+    return warned(f"0 for {', '.join(sorted(down))[:MOST_SHOWN]}") if down else passed("both answer")
 
 
 def _of_api(site: Installation, path: str, headers: Mapping[str, str] | None = None) -> Answer:
@@ -127,18 +158,33 @@ def _metrics(site: Installation) -> str:
     return body
 
 
+def _posted(site: Installation, count: int) -> list[int]:
+    """The statuses of so many requests for a task without a name, to the first one that is no 422."""
+    given = site.settings.api_keys
+    keys = [key for key in map(str.strip, given.get_secret_value().split(",")) if key] if given else []
+    headers = {"Content-Type": "application/json"}
+    headers |= {"Authorization": f"Bearer {keys[-1]}"} if keys else {}
+    url = f"{(site.options.api_url or '').rstrip('/')}/api/tasks"
+    statuses = [422]
+    while statuses[-1] == 422 and len(statuses) <= count:
+        statuses.append(_get(url, headers, body=b"{}")[0])
+    return statuses[1:]
+
+
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: object) -> None:
         return None
 
 
-def _get(url: str, headers: Mapping[str, str]) -> Answer:
-    """Status, headers in lower case, and text; the status of an error too."""
+def _get(url: str, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
+    """Status, headers in lower case, and text; the status of an error too. With a body, the request is a POST."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
     try:
         if not url.startswith(("http://", "https://")):
             raise CannotTell("the URL does not begin with http:// or https://")
-        with opener.open(urllib.request.Request(url, headers=dict(headers)), timeout=SECONDS) as answer:  # noqa: S310 - see above
+        plain, all_headers = _with_login(url, headers)
+        request = urllib.request.Request(plain, body, all_headers)  # noqa: S310 - see above
+        with opener.open(request, timeout=SECONDS) as answer:
             lower = {name.lower(): value for name, value in answer.headers.items()}
             return answer.status, lower, answer.read(MOST_BYTES).decode("utf-8", "replace")
     except urllib.error.HTTPError as error:
@@ -146,4 +192,13 @@ def _get(url: str, headers: Mapping[str, str]) -> Answer:
             lower = {name.lower(): value for name, value in error.headers.items()}
             return error.code, lower, error.read(MOST_BYTES).decode("utf-8", "replace")
     except (OSError, HTTPException, ValueError) as error:
-        return 0, {}, describe_error(error)
+        raise NoReply(f"no answer ({describe_error(error)[:MOST_SHOWN]})") from None
+
+
+def _with_login(url: str, headers: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """The URL without its user and password, which become a header."""
+    parts = urlsplit(url)
+    login, at, host = parts.netloc.rpartition("@")
+    word = b64encode(unquote(login).encode()).decode()
+    basic = {"Authorization": f"Basic {word}"} if at else {}
+    return urlunsplit(parts._replace(netloc=host)), {**basic, **headers}

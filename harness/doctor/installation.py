@@ -6,23 +6,27 @@ import ipaddress
 import os
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Generic, Self, TypeVar
 
 from agentexec.config import Settings, load_settings
 from agentexec.errors import ConfigurationError
 from agentexec.queue.keys import QueueKeys
-from harness.doctor.postgres_reader import PostgresReader
+from harness.doctor.begun_call import begun
+from harness.doctor.manifests import ENDINGS, DeployedManifests, read_manifests
+from harness.doctor.postgres_reader import PostgresReader, conninfo
 from harness.doctor.redis_reader import RedisReader
 from harness.doctor.unanswered import CannotTell, NoAnswer
-from harness.environments.urls import plain_url
 
 T = TypeVar("T")
 
 BUDGET_SECONDS = 4.5  # of a whole run
+# Of a connection, with all hosts and Sentinels of a URL, and the resolution of their names.
+CONNECTED_SECONDS = 3.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +43,7 @@ class DoctorOptions:
     log: Path | None = None
     restore_check: Path | None = None
     scratch_url: str | None = None
+    rate_limit_check: bool = False
     pools: int = 2
     api_servers: int = 2
     retention_days: int = 30
@@ -46,27 +51,34 @@ class DoctorOptions:
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
 
-class _Once(Generic[T]):
-    """A value that is made at first use; every later use gets the same value, or the same error."""
+class _Connection(Generic[T]):
+    """A connection that is made at first use, in time; every later use gets the same one, or the same error."""
 
-    def __init__(self, make: Callable[[], T]) -> None:
-        self._make = make
-        self._made: list[T] = []
-        self._error: Exception | None = None
+    def __init__(self, server: str, connect: Callable[[], T]) -> None:
+        self._server = server
+        self._connect = connect
+        self._made: Future[T] | None = None
+        self._until = 0.0
+
+    def begin(self) -> Future[T]:
+        """Connect, and wait for nothing."""
+        if self._made is None:
+            self._until = time.monotonic() + CONNECTED_SECONDS
+            self._made = begun(self._connect)
+        return self._made
 
     def get(self) -> T:
-        if self._error is not None:
-            raise self._error
-        if not self._made:
-            try:
-                self._made.append(self._make())
-            except (CannotTell, NoAnswer) as error:
-                self._error = error
-                raise
-        return self._made[0]
+        """The connection; raises `NoAnswer`, and `CannotTell` if there is none to make."""
+        made = self.begin()
+        try:
+            return made.result(timeout=max(0.0, self._until - time.monotonic()))
+        except TimeoutError:
+            raise NoAnswer(self._server, f"no connection within {CONNECTED_SECONDS:g} s") from None
 
     def made(self) -> list[T]:
-        return self._made
+        """The connection, if it was made."""
+        made = self._made
+        return [] if made is None or not made.done() or made.exception() else [made.result()]
 
 
 class Installation:
@@ -75,8 +87,8 @@ class Installation:
     def __init__(self, options: DoctorOptions) -> None:
         self.options = options
         self.deadline = time.monotonic() + BUDGET_SECONDS
-        self._postgres = _Once(self._connect_postgres)
-        self._redis = _Once(self._connect_redis)
+        self._postgres = _Connection("postgres", self._connect_postgres)
+        self._redis = _Connection("redis", self._connect_redis)
 
     @property
     def seconds_left(self) -> float:
@@ -87,9 +99,11 @@ class Installation:
     def settings_problem(self) -> str | None:
         """Why the settings cannot be used, None if they can."""
         try:
-            self._load()
+            self._settings.result(timeout=CONNECTED_SECONDS)
         except ConfigurationError as error:
             return str(error)
+        except TimeoutError:
+            return f"The settings were not read within {CONNECTED_SECONDS:g} s. See AGENTEXEC_AWS_SECRET and .env."
         return None
 
     @cached_property
@@ -97,7 +111,13 @@ class Installation:
         """The settings in effect; raises `CannotTell` if they are wrong."""
         if self.settings_problem is not None:
             raise CannotTell("a setting is wrong (settings.valid)")
-        return self._load()
+        return self._settings.result()
+
+    def begin(self) -> None:
+        """Connect to both servers, and wait for neither; without a URL nothing is done."""
+        if self.settings_problem is None:  # read here, and not by both threads
+            self._postgres.begin()
+            self._redis.begin()
 
     @property
     def keys(self) -> QueueKeys:
@@ -114,29 +134,40 @@ class Installation:
         """The queue's server; raises `NoAnswer`."""
         return self._redis.get()
 
-    def files(self) -> Path:
-        """The folder of the deployment; raises `CannotTell` without one."""
-        if self.options.deployment is None:
+    @cached_property
+    def manifests(self) -> DeployedManifests:
+        """The files of the deployment; raises `CannotTell` if there are none."""
+        place = self.options.deployment
+        if place is None:
             raise CannotTell("no folder given; --deployment DIR names it")
-        return self.options.deployment
+        if not (found := read_manifests(place)).documents:
+            raise CannotTell(f"{place} has no file that ends in {', '.join(ENDINGS)}")
+        return found
 
-    def _load(self) -> Settings:
-        return load_settings(database_url=self.options.database_url, redis_url=self.options.redis_url)
+    @cached_property
+    def _settings(self) -> Future[Settings]:
+        urls = {"database_url": self.options.database_url, "redis_url": self.options.redis_url}
+        return begun(partial(load_settings, **urls))
 
     def _connect_postgres(self) -> PostgresReader:
         try:
             url = self.settings.require_database_url()
         except ConfigurationError as error:
-            raise NoAnswer(str(error)) from None
+            raise NoAnswer("postgres", str(error)) from None
         if url.startswith("sqlite"):
             raise CannotTell("DATABASE_URL names SQLite, which is for a first try; use PostgreSQL 14+")
-        return PostgresReader(plain_url(url), within=max(0.1, self.seconds_left))
+        return PostgresReader(conninfo(url), within=max(0.1, self.seconds_left))
 
     def _connect_redis(self) -> RedisReader:
+        # Here, beside the connection to Postgres: redis-py takes a tenth of a second.
+        from agentexec.core.redis_address import parse_address
+
         try:
-            return RedisReader(self.settings.require_redis_url())
+            url = self.settings.require_redis_url()
+            parse_address(url)  # as agentexec does, which refuses more than the doctor's own connection
+            return RedisReader(url)
         except ConfigurationError as error:
-            raise NoAnswer(str(error)) from None
+            raise NoAnswer("redis", str(error)) from None
 
     def __enter__(self) -> Self:
         return self

@@ -9,7 +9,9 @@ from contextlib import suppress
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 from psycopg.rows import namedtuple_row
+from sqlalchemy.engine import make_url
 
 from harness.doctor.unanswered import CannotTell, NoAnswer
 from harness.environments.base import WATCHING
@@ -19,14 +21,26 @@ CONNECT_SECONDS = 2
 STATEMENT_MS = 1000
 
 
+def conninfo(url: str) -> str:
+    """What libpq gets for a URL of `normalised_database_url`, as agentexec's engines do, several hosts included.
+
+    Raises `NoAnswer` for a host that may be a part of the password, because messages about it would show that.
+    """
+    parsed = make_url(url)
+    if "@" in (parsed.host or ""):
+        raise NoAnswer("postgres", "the host has an @; write %40 for that of a user or a password")
+    _, options = parsed.get_dialect()().create_connect_args(parsed)
+    return make_conninfo(**options)
+
+
 class PostgresReader:
     """Reads one database; `ended` stops a call that waits for a server which went silent."""
 
-    def __init__(self, url: str, *, within: float) -> None:
+    def __init__(self, conninfo: str, *, within: float) -> None:
         """Connect; after `within` seconds the connection is shut down. Raises `NoAnswer`."""
         try:
             self.connection = psycopg.connect(
-                url,
+                conninfo,
                 connect_timeout=CONNECT_SECONDS,
                 application_name=WATCHING,
                 client_encoding="utf8",  # text of a database in SQL_ASCII would be bytes
@@ -34,7 +48,7 @@ class PostgresReader:
                 row_factory=namedtuple_row,
             )
         except (psycopg.Error, ValueError, OSError) as error:
-            raise NoAnswer(first_line(error)) from None
+            raise NoAnswer("postgres", first_line(error)) from None
         self.connection.read_only = True
         self._limit = threading.Timer(within, self._shut_down)
         self._limit.daemon = True
@@ -50,9 +64,9 @@ class PostgresReader:
             raise CannotTell(f"the role may not read this ({first_line(error)})") from None
         except psycopg.errors.QueryCanceled:
             raise CannotTell(f"the statement took longer than {STATEMENT_MS:,} ms") from None
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            raise NoAnswer(first_line(error)) from None
         except psycopg.Error as error:
+            if self.connection.closed:
+                raise NoAnswer("postgres", first_line(error)) from None
             raise CannotTell(f"the server refuses the question ({first_line(error)})") from None
 
     def row(self, statement: str, **values: object) -> Any:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import cast
 from urllib.parse import urlsplit
 
-from agentexec.core.redis_client import MINIMUM_REDIS
 from harness.doctor.check import (
     Area,
     Box,
@@ -23,6 +23,7 @@ from harness.doctor.check import (
 from harness.doctor.installation import Installation
 from harness.doctor.postgres_checks import clocks_agree, unencrypted
 from harness.doctor.unanswered import CannotTell
+from harness.environments.base import MINIMUM_REDIS
 
 _redis = partial(check, area=Area.REDIS)
 KEEP = " Write it to redis.conf too (CONFIG REWRITE)."
@@ -31,7 +32,7 @@ SLOW_ROUND_TRIP = 0.01  # seconds
 SLOW_COMMAND = 0.1  # seconds
 REPLICA_LAG = 10  # seconds
 PAGES, KEYS_OF_PAGE = 5, 1000
-SHORT_IDLE = 60  # seconds
+SHORT_IDLE, LONGEST_KEEPALIVE = 60, 3600  # seconds
 
 
 @_redis(
@@ -42,7 +43,10 @@ SHORT_IDLE = 60  # seconds
 )
 def answers(site: Installation) -> CheckFinding:
     """Also the password and the database number are those of the URL."""
-    return passed(f"connected, {site.redis.info('server').get('redis_mode', 'standalone')}")
+    redis, mode = site.redis, "which may not send INFO"
+    with suppress(CannotTell):
+        mode = redis.info("server").get("redis_mode", "standalone")
+    return passed(f"connected, {mode}")
 
 
 @_redis(
@@ -60,7 +64,7 @@ def of_server(info: Mapping[str, str]) -> CheckFinding:
     """The finding for the fields of INFO server."""
     found = info.get("redis_version", "0")
     seen = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {found}"
-    return passed(seen) if int(found.partition(".")[0]) >= MINIMUM_REDIS else failed(seen)
+    return passed(seen) if int(found.partition(".")[0]) >= MINIMUM_REDIS[0] else failed(seen)
 
 
 @_redis(
@@ -259,6 +263,20 @@ def idle_timeout(site: Installation) -> CheckFinding:
     """A time-out of a minute or more does no harm."""
     seconds = int(site.redis.setting("timeout"))
     return warned(f"timeout {seconds}") if 0 < seconds < SHORT_IDLE else passed(f"timeout {seconds}")
+
+
+@_redis(
+    "redis.tcp-keepalive",
+    asks="Does the server notice clients whose machine is gone?",
+    why="Their connections stay open for ever, and count against maxclients.",
+    remedy="Set tcp-keepalive 300." + KEEP,
+    commands=(redis_cli("CONFIG SET tcp-keepalive 300"),),
+)
+def tcp_keepalive(site: Installation) -> CheckFinding:
+    """Any interval up to an hour is enough."""
+    seconds = int(site.redis.setting("tcp-keepalive"))
+    seen = f"tcp-keepalive {seconds}"
+    return passed(seen) if 0 < seconds <= LONGEST_KEEPALIVE else warned(seen)
 
 
 @_redis(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
+from functools import partial
 from typing import cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from harness.doctor.begun_call import begun
 from harness.doctor.unanswered import CannotTell, NoAnswer
 from harness.environments.redis_connection import (
     RedisConnection,
@@ -34,22 +37,28 @@ class RedisReader:
         """Connect; raises `NoAnswer`."""
         try:
             self._given = url
-            self.url = primary_url(url, CONNECT_SECONDS)
+            self.url = _primary_url(url)
             self._connection = RedisConnection(self.url, timeout=CONNECT_SECONDS)
             self._connection.call("PING")
         except RedisFailure as failure:
-            raise NoAnswer(str(failure)) from None
+            raise NoAnswer("redis", str(failure)) from None
         self._info: dict[str, dict[str, str]] = {}
+        self._broken: NoAnswer | None = (
+            None  # an answer that is late would be taken for that of the next command
+        )
 
     def calls(self, commands: Sequence[Sequence[Word]]) -> list[Reply]:
         """The answers to commands in order; raises `CannotTell` if the user may not send one of them."""
         for words in commands:
             if not any(tuple(words[: len(known)]) == known for known in READING):
                 raise ValueError(f"{words[0]!r} is not a command that the doctor sends")
+        if self._broken is not None:
+            raise self._broken
         try:
             answers = self._connection.answers(commands)
         except RedisFailure as failure:
-            raise NoAnswer(str(failure)) from None
+            self._broken = NoAnswer("redis", str(failure))
+            raise self._broken from None
         for words, answer in zip(commands, answers, strict=True):
             if isinstance(answer, RedisFailure):
                 raise CannotTell(f"the server refuses {words[0]!s} ({answer})")
@@ -113,6 +122,27 @@ class RedisReader:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+
+def _primary_url(url: str) -> str:
+    """As `primary_url`, by the first Sentinel that names one; all are asked together, since some may hang."""
+    scheme, sentinel, rest = url.partition("+sentinel://")
+    if not sentinel:
+        return url
+    place, mark, query = rest.partition("?")
+    login, at, authority = place.rpartition("@")
+    hosts, _, path = authority.partition("/")
+    asked = [
+        begun(
+            partial(primary_url, f"{scheme}{sentinel}{login}{at}{host}/{path}{mark}{query}", CONNECT_SECONDS)
+        )
+        for host in hosts.split(",")
+    ]
+    with suppress(TimeoutError):
+        for answer in as_completed(asked, timeout=CONNECT_SECONDS):
+            with suppress(RedisFailure):
+                return answer.result()
+    raise RedisFailure("no Sentinel names a primary")
 
 
 def _quorum(url: str, name: str) -> tuple[bool, str]:

@@ -19,17 +19,18 @@ from typing import IO, Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import Conninfo
 from psycopg.rows import namedtuple_row
 
 from agentexec.config import normalised_database_url
+from agentexec.errors import ConfigurationError
 from agentexec.store.dialects import ACTIVITY_TABLE, LOG_TABLE
 from agentexec.store.models import OWN_TABLES
 from harness.doctor.check import Area, Box, CheckFinding, check, failed, passed, warned
 from harness.doctor.installation import Installation
-from harness.doctor.postgres_reader import CONNECT_SECONDS
+from harness.doctor.postgres_reader import CONNECT_SECONDS, conninfo
 from harness.doctor.unanswered import CannotTell
 from harness.environments.local_postgres import client_program
-from harness.environments.urls import plain_url
 from harness.errors import EnvironmentUnavailable, first_line
 
 _restores = partial(check, area=Area.FILES)
@@ -40,12 +41,6 @@ GZIPPED = b"\x1f\x8b"
 _LEAVES = re.compile(
     rb"\\(?:c|connect|!|i|ir|include|include_relative|o|out|w|write|copy|g|gx|setenv|cd)\b|\\!"
 )
-# The variables of libpq: no password is in the arguments of a process.
-_VARIABLES = {
-    "host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD",
-    "dbname": "PGDATABASE", "sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT",
-    "sslcert": "PGSSLCERT", "sslkey": "PGSSLKEY", "passfile": "PGPASSFILE",
-}  # fmt: skip
 
 
 @_restores(
@@ -61,8 +56,8 @@ def backup_restored(site: Installation) -> CheckFinding:
     file, url = site.options.restore_check, site.options.scratch_url
     if file is None or url is None:
         raise CannotTell("no backup is restored; --restore-check FILE --scratch-url URL restore one")
-    target = plain_url(normalised_database_url(url))
     try:
+        target = conninfo(normalised_database_url(url))
         if not conninfo_to_dict(target).get("dbname"):
             return failed(
                 "--scratch-url names no database, so nothing was written", "Name an empty database."
@@ -74,7 +69,7 @@ def backup_restored(site: Installation) -> CheckFinding:
         start = time.monotonic()
         errors = _restored(file, target)
         return _found(target, errors, time.monotonic() - start)
-    except (OSError, EnvironmentUnavailable, psycopg.Error) as error:
+    except (OSError, ConfigurationError, EnvironmentUnavailable, psycopg.Error) as error:
         return failed(first_line(error))
     except subprocess.TimeoutExpired:
         return failed(f"it was not restored within {SECONDS:,.0f} s")
@@ -113,7 +108,9 @@ def _restored(file: Path, url: str) -> list[str]:
 
 def _run(command: list[str], url: str, script: IO[bytes] | None) -> list[str]:
     given = {name: str(value) for name, value in conninfo_to_dict(url).items() if value is not None}
-    variables = {_VARIABLES[name]: value for name, value in given.items() if name in _VARIABLES}
+    # No password is in the arguments of a process.
+    known = {one.keyword.decode(): one.envvar for one in Conninfo.get_defaults()}
+    variables = {name.decode(): given[word] for word, name in known.items() if name and word in given}
     program = client_program(command[0])
     arguments = [given["dbname"] if word == "" else word for word in command[1:]]
     done = subprocess.run(

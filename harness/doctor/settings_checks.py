@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from harness.doctor.unanswered import CannotTell
 _settings = partial(check, area=Area.SETTINGS)
 PREFIX = "AGENTEXEC_"
 ASSIGNED = re.compile(r"^\s*(?:export\s+)?(AGENTEXEC_\w+)\s*=", re.MULTILINE)
+LIMIT = re.compile(r"[1-9]\d*\s*(?:/|per)\s*\d*\s*(?:second|minute|hour|day|month|year)s?")
 # Read elsewhere than by the settings: the name that a pool gives each worker.
 OTHERS = ("AGENTEXEC_WORKER_ID",)
 SHORTEST_LEASE, LONGEST_LEASE = 5, 120  # seconds
@@ -44,8 +46,9 @@ def valid(site: Installation) -> CheckFinding:
 )
 def unknown_name(site: Installation) -> CheckFinding:
     """Of the environment and the .env file; values are not shown."""
-    dotenv = Path(".env")
-    text = dotenv.read_text("utf-8", "replace") if dotenv.is_file() else ""
+    dotenv, text = Path(".env"), ""
+    with suppress(OSError):  # `settings.valid` says that it cannot be read
+        text = dotenv.read_text("utf-8", "replace") if dotenv.is_file() else ""
     given = {name.upper() for name in (*site.options.environment, *ASSIGNED.findall(text))}
     wrong = sorted(name for name in given if name.startswith(PREFIX) and name not in known_names())
     return failed(", ".join(map(_with_nearest, wrong))) if wrong else passed("all are known")
@@ -132,8 +135,10 @@ def metrics_port(site: Installation) -> CheckFinding:
 )
 def rate_limit(site: Installation) -> CheckFinding:
     """The setting only: to see a 429, the doctor would have to create tasks."""
-    limit = site.settings.api_rate_limit
-    return failed("off") if limit.strip().lower() == "off" else passed(limit)
+    limit = site.settings.api_rate_limit.strip().lower()
+    if limit != "off" and not LIMIT.fullmatch(limit):
+        return failed(f"{limit}, with which no API server starts")
+    return failed("off") if limit == "off" else passed(limit)
 
 
 @_settings(
@@ -178,8 +183,9 @@ def key_age(site: Installation) -> CheckFinding:
             except ValueError:
                 return warned(f"{name} is no date", "Write it as YYYY-MM-DD.")
             ages[name] = (now - (day if day.tzinfo else day.replace(tzinfo=UTC))) / timedelta(days=1)
-        elif name.endswith(("_KEY_FILE", "_KEYS_FILE")) and Path(value).is_file():
-            ages[name] = (now.timestamp() - Path(value).stat().st_mtime) / 86_400
+        elif name.endswith(("_KEY_FILE", "_KEYS_FILE")):
+            with suppress(OSError):  # no such file, or the value is the key itself
+                ages[name] = (now.timestamp() - Path(value).stat().st_mtime) / 86_400
     if not ages:
         raise CannotTell(
             "nothing records the age of a key; note its day, as in OPENAI_KEY_ROTATION_DATE=YYYY-MM-DD"

@@ -9,7 +9,6 @@ from typing import Any, cast
 
 from agentexec.store.dialects import ACTIVITY_TABLE
 from agentexec.store.status import PENDING, TERMINAL, Status, sql_in
-from agentexec.worker.agreement import shared
 from harness.doctor.check import (
     Area,
     Box,
@@ -66,9 +65,13 @@ def settings_agree(site: Installation) -> CheckFinding:
     }
     if not stored:
         raise CannotTell("no pool of this queue has started yet")
-    mine = shared(site.settings)
+    known = {
+        name: getattr(site.settings, name) for name in stored if name in type(site.settings).model_fields
+    }
     others = [
-        f"{name} is {mine[name]} here, {stored[name]} there" for name in mine if _differs(mine, stored, name)
+        f"{name} is {mine:.15g} here, {stored[name]} there"
+        for name, mine in known.items()
+        if f"{mine:.15g}" != stored[name]
     ]
     return warned("; ".join(others)) if others else passed("they agree")
 
@@ -213,7 +216,3 @@ def _running(site: Installation) -> Mapping[str, int]:
         s=2 * settings.lease_seconds + settings.reconcile_seconds,
     )
     return {row.id: row.fence for row in rows}
-
-
-def _differs(mine: Mapping[str, str], stored: Mapping[str, str], name: str) -> bool:
-    return name in stored and stored[name] != mine[name]

@@ -8,4 +8,8 @@ class CannotTell(Exception):
 
 
 class NoAnswer(Exception):
-    """A server does not answer; the message is the reason, without a secret."""
+    """A server, `postgres` or `redis`, does not answer; the message is the reason, without a secret."""
+
+    def __init__(self, server: str, reason: str) -> None:
+        super().__init__(reason)
+        self.server = server

@@ -76,8 +76,8 @@ class RedisConnection:
         self._received = bytearray()
         self._socket = _connected(address, timeout)
         try:
-            if address.password:
-                self.call("AUTH", *filter(None, (address.username, address.password)))
+            if address.username or address.password:  # a user without a password too, as redis-py does
+                self.call("AUTH", *filter(None, (address.username,)), address.password)
             if address.database:
                 self.call("SELECT", address.database)
         except BaseException:

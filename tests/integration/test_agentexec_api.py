@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -18,6 +19,10 @@ from agentexec import activity
 from agentexec.api import create_app
 from agentexec.errors import ConfigurationError
 from agentexec.producer.client import Client, use_client
+from harness.doctor.check import Grade
+from harness.doctor.examination import examine
+from harness.doctor.installation import DoctorOptions, Installation
+from harness.doctor.registry import CHECKS
 from harness.environments.embedded import EmbeddedEnvironment
 from tests.support.production import Site, metrics_of, running_api, running_pool, served_api
 from tests.support.production_tasks import pool as task_pool
@@ -208,6 +213,21 @@ def test_two_server_processes_pass_the_limit_exactly_together(site: Site, tmp_pa
     limit = {"AGENTEXEC_API_RATE_LIMIT": "10/minute"}
     with served_api(site, tmp_path, **limit) as one, served_api(site, tmp_path, **limit) as two:
         assert admitted([one, two], 100) == 10
+
+
+def test_the_doctor_sees_a_limit_and_the_lack_of_one(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGENTEXEC_API_RATE_LIMIT", "5/minute")
+    checks = [one for one in CHECKS if one.id == "api.rate-limit"]
+    seen = []
+    for limit in ("5/minute", "off"):
+        with site.client(api_rate_limit=limit) as client, running_api(create_app(client)) as api:
+            recorded = api.get("/api/tasks").json()["total"]
+            options = DoctorOptions(api_url=str(api.base_url), rate_limit_check=True)
+            with Installation(options) as installation:
+                [found] = examine(installation, (), today=date(2026, 5, 1), checks=checks).results
+            seen.append((found.finding.grade, found.finding.seen))
+            assert api.get("/api/tasks").json()["total"] == recorded
+    assert seen == [(Grade.PASS, "429 after 5 requests"), (Grade.FAIL, "422 after 5 requests")]
 
 
 def test_old_and_new_key_are_valid_at_once_and_no_other(site: Site) -> None:

@@ -97,6 +97,7 @@ def test_what_a_managed_service_forbids_is_skipped_with_the_reason(
         "redis.protected-mode",
         "redis.appendfsync",
         "redis.idle-timeout",
+        "redis.tcp-keepalive",
         "redis.slow-commands",
     }
     assert all(one.finding.grade is Grade.SKIP for one in changed.values())

@@ -87,6 +87,12 @@ def test_a_url_names_user_password_and_database_as_for_the_client(
         with redis.Redis.from_url(url) as reader:
             assert reader.get("where") == url.encode()
     assert client.get("where") is None
+    connection.call("ACL", "SETUSER", "open", "on", "nopass", "allkeys", "+@all")
+    with (
+        RedisConnection(f"redis://open@{place}/0") as as_user,
+        redis.Redis.from_url(f"redis://open@{place}") as it,
+    ):
+        assert as_user.call("ACL", "WHOAMI") == it.acl_whoami() == b"open"
 
 
 @pytest.mark.parametrize(

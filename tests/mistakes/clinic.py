@@ -19,6 +19,7 @@ from agentexec.config import load_settings
 from agentexec.core.db import engine_for
 from agentexec.queue.keys import QueueKeys
 from agentexec.worker.agreement import shared
+from harness.doctor import machine_checks
 from harness.doctor.check import DoctorCheck
 from harness.doctor.examination import DoctorReport, examine
 from harness.doctor.installation import DoctorOptions, Installation
@@ -30,6 +31,8 @@ from tests.support.production import wait_for
 QUEUE = "doctor"
 KEYS = QueueKeys.of(QUEUE)
 PASSWORD = "of-the-doctor"
+# Of a machine that is large enough for each number of workers that a mistake sets.
+CORES, MEMORY = 64.0, 1e12
 GOOD = {
     "AGENTEXEC_QUEUE_NAME": QUEUE,
     "AGENTEXEC_TASK_TIME_LIMIT": "200",
@@ -169,6 +172,8 @@ def opened_clinic() -> Iterator[Clinic]:
         environment = stack.enter_context(pytest.MonkeyPatch.context())
         for name, value in GOOD.items():
             environment.setenv(name, value)
+        environment.setattr(machine_checks, "cores_here", lambda: CORES)
+        environment.setattr(machine_checks, "memory_here", lambda: MEMORY)
         server.config_set("maxmemory", "256mb")
         server.config_set("slowlog-log-slower-than", 100_000)  # µs
         for worker in ("w1", "w2"):

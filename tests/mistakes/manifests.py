@@ -25,6 +25,7 @@ spec:
               valueFrom: {secretKeyRef: {name: redis, key: password}}
             - name: REDIS_URL
               value: redis://:$(REDIS_PASSWORD)@redis:6379/0
+  replicas: 2
 ---
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -51,6 +52,7 @@ services:
       DATABASE_URL: postgresql://app:${PASSWORD}@db/app
       POSTGRES_PASSWORD_FILE: /run/secrets/postgres
       API_TOKEN: ${API_TOKEN}
+    deploy: {replicas: 2}
   redis:
     command: redis-server --requirepass ${REDIS_PASSWORD}
 """

@@ -44,7 +44,7 @@ NOT_SHOWN = (
         "agentexec stores times with their zone; a clean-up of the user's own may not.",
     ),
     (
-        ("tables.migrations", "tables.present", "settings.valid"),
+        ("tables.migrations", "tables.present", "settings.valid", "machine.python"),
         "A pool does not start, and says why; the tasks wait in the record until it does.",
     ),
     (
@@ -52,12 +52,16 @@ NOT_SHOWN = (
         "It costs nothing until a stranger has the password; `redis.password` shows what one does then.",
     ),
     (
-        ("redis.maxmemory", "files.memory-limits"),
+        ("redis.maxmemory", "files.memory-limits", "machine.memory"),
         "The kernel would end processes of the machine that runs the test; `exhaust-memory` shows it within a limit.",
     ),
     (
-        ("redis.maxclients", "redis.idle-timeout", "redis.slow-commands"),
+        ("redis.maxclients", "redis.idle-timeout", "redis.tcp-keepalive", "redis.slow-commands"),
         "Clients connect again: `kill-redis-clients` and `occupy-redis` are VALID; tasks are late meanwhile.",
+    ),
+    (
+        ("machine.cores",),
+        "Handlers share the cores, so tasks are late; none is lost.",
     ),
     (
         ("settings.time-limit",),
@@ -89,6 +93,7 @@ NOT_SHOWN = (
             "files.network-policy",
             "files.probes",
             "files.disruption-budget",
+            "files.replicas",
             "files.alerts",
             "files.cleanup-job",
             "files.backup-age",

@@ -62,11 +62,20 @@ EDITS = (
         "compose.yml", "API_TOKEN: ${API_TOKEN}", "API_TOKEN: hunter2", "secrets", "compose.yml:10 API_TOKEN"
     ),
     ManifestEdit(
-        "compose.yml", "--requirepass ${REDIS_PASSWORD}", "--requirepass hunter2", "secrets", "compose.yml:12"
+        "compose.yml", "--requirepass ${REDIS_PASSWORD}", "--requirepass hunter2", "secrets", "compose.yml:13"
     ),
     ManifestEdit(
         "pool.service", "MemoryMax=2G", "MemoryMax=2G\nEnvironment=A_SECRET=hunter2", "secrets", "A_SECRET"
     ),
+    ManifestEdit(
+        "workers.yaml",
+        "kind: PodDisruptionBudget\n",
+        "kind: PodDisruptionBudget\n---\napiVersion: v1\nkind: Secret\ndata: {password: aHVudGVyMg==}\n",
+        "secrets",
+        "workers.yaml:32 data of a Secret",
+    ),
+    ManifestEdit("workers.yaml", "replicas: 2", "replicas: 1", "replicas", "1 pools of Kubernetes", WARN),
+    ManifestEdit("compose.yml", "{replicas: 2}", "{mode: global}", "replicas", "1 pools of Compose", WARN),
     ManifestEdit("workers.yaml", "NetworkPolicy", "Network", "network-policy", "no NetworkPolicy"),
     ManifestEdit("workers.yaml", "port: 53}", "port: 443}", "network-policy", "egress without port 53"),
     ManifestEdit("workers.yaml", "memory: 2Gi", "cpu: 1", "memory-limits", "workers.yaml:9"),

@@ -51,6 +51,7 @@ MISTAKES = (
     ),
     Mistake(id="redis.protected-mode", grade=WARN, make=config("protected-mode", "no")),
     Mistake(id="redis.idle-timeout", grade=WARN, make=config("timeout", "30")),
+    Mistake(id="redis.tcp-keepalive", grade=WARN, make=config("tcp-keepalive", "0")),
     Mistake(id="redis.maxclients", grade=FAIL, make=config("maxclients", "100")),
     key("redis.replication", FAIL, lambda s: s.replicaof(LOOPBACK, 1), lambda s: s.replicaof("NO", "ONE")),
     Mistake(

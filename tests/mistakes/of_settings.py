@@ -1,17 +1,51 @@
-"""Mistakes in the variables of the environment."""
+"""Mistakes in the variables of the environment, and machines that are too small for them."""
 
 from __future__ import annotations
 
-from tests.mistakes.clinic import GOOD
-from tests.mistakes.mistake import FAIL, WARN, Mistake, variable, wrong_everywhere, wrong_variable
+from datetime import UTC, datetime, timedelta
+
+from harness.doctor import machine_checks
+from tests.mistakes.clinic import CORES, GOOD, MEMORY
+from tests.mistakes.mistake import FAIL, WARN, Break, Mistake, variable, wrong_everywhere, wrong_variable
+
+
+def machine(name: str, value: object) -> Break:
+    """Let the doctor see another machine."""
+    return lambda clinic: clinic.environment.setattr(machine_checks, name, value)
+
 
 MISTAKES = (
+    Mistake(
+        id="machine.python",
+        grade=FAIL,
+        make=machine("VERSION", (3, 10, 12)),
+        repair=machine("VERSION", machine_checks.VERSION),
+        says="Python 3.10.12",
+    ),
+    Mistake(
+        id="machine.cores",
+        grade=WARN,
+        make=machine("cores_here", lambda: 1.5),
+        repair=machine("cores_here", lambda: CORES),
+        says="1.5 cores for 4 workers",
+    ),
+    Mistake(
+        id="machine.memory",
+        grade=WARN,
+        make=machine("memory_here", lambda: 1.5e9),
+        repair=machine("memory_here", lambda: MEMORY),
+        says="1,500 MB for 4 workers",
+    ),
     wrong_everywhere("settings.lease", WARN, "AGENTEXEC_LEASE_SECONDS", "2"),
     wrong_variable(
         "settings.key-rotation", WARN, "AGENTEXEC_API_KEYS", GOOD["AGENTEXEC_API_KEYS"].partition(",")[0]
     ),
     wrong_variable(
-        "settings.key-age", FAIL, "OPENAI_KEY_ROTATION_DATE", "2024-01-15", "OPENAI_KEY_ROTATION_DATE"
+        "settings.key-age",
+        FAIL,
+        "OPENAI_KEY_ROTATION_DATE",
+        (datetime.now(UTC) - timedelta(days=100)).isoformat(),
+        "OPENAI_KEY_ROTATION_DATE",
     ),
     wrong_everywhere("settings.time-limit", WARN, "AGENTEXEC_TASK_TIME_LIMIT", "0"),
     Mistake(

@@ -9,8 +9,8 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 import psycopg
 import pytest
 
-from harness.doctor import postgres_checks
-from harness.doctor.check import CheckFinding, failed, passed
+from harness.doctor import durability_checks, postgres_checks
+from harness.doctor.check import CheckFinding, DoctorCheck, Grade, failed, passed
 from harness.doctor.installation import DoctorOptions, Installation
 from harness.environments.base import Topology
 from harness.environments.redis_connection import RedisConnection, RedisFailure
@@ -113,12 +113,33 @@ def numbers(environment: TopologyEnvironment) -> list[int]:
         return [row[0] for row in connection.execute("SELECT number FROM kept ORDER BY number")]
 
 
-def doctor_of(environment: TopologyEnvironment, session: str) -> CheckFinding:
-    """What the doctor says of the server that a URL of both servers leads to."""
+def url_of(environment: TopologyEnvironment, session: str) -> str:
+    """The URL of both servers, for sessions of this kind."""
     url = environment.endpoints.database_url
     assert "target_session_attrs=read-write" in url
-    with Installation(DoctorOptions(database_url=url.replace("=read-write", f"={session}"))) as site:
-        return postgres_checks.primary.probe(site)
+    return url.replace("=read-write", f"={session}")
+
+
+def doctor_of(
+    environment: TopologyEnvironment, session: str, check: DoctorCheck = postgres_checks.primary
+) -> CheckFinding:
+    """What the doctor says of the server that a URL of both servers leads to."""
+    with Installation(DoctorOptions(database_url=url_of(environment, session))) as site:
+        return check.probe(site)
+
+
+def doctor_of_paused_standby(environment: TopologyEnvironment) -> CheckFinding:
+    """What the doctor says while the standby does not apply a MiB of the log."""
+    with (
+        psycopg.connect(url_of(environment, "standby"), autocommit=True) as standby,
+        psycopg.connect(environment.endpoints.database_url) as primary,
+    ):
+        standby.execute("SELECT pg_wal_replay_pause()")
+        primary.execute("SELECT pg_logical_emit_message(true, 'doctor', repeat('x', 1048576))")
+        primary.commit()
+        found = doctor_of(environment, "read-write", durability_checks.standbys)
+        standby.execute("SELECT pg_wal_replay_resume()")
+    return found
 
 
 def add(environment: TopologyEnvironment, number: int) -> None:
@@ -126,13 +147,18 @@ def add(environment: TopologyEnvironment, number: int) -> None:
         connection.execute("INSERT INTO kept VALUES (%s)", [number])
 
 
-def test_a_synchronous_standby_has_every_commit_and_an_asynchronous_one_has_not() -> None:
+def test_a_synchronous_standby_has_every_commit_and_an_asynchronous_one_has_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with in_topology(Topology.POSTGRES_STANDBY) as environment:
         with psycopg.connect(environment.endpoints.database_url) as connection:
             connection.execute("CREATE TABLE kept (number int)")
         add(environment, 1)
         assert doctor_of(environment, "read-write") == passed("a primary")
         assert doctor_of(environment, "standby") == failed("a standby")
+        assert doctor_of(environment, "read-write", durability_checks.standbys).grade is Grade.PASS
+        monkeypatch.setattr(durability_checks, "FAR_BYTES", 2**19)
+        assert doctor_of_paused_standby(environment).grade is Grade.WARN
         with closing(psycopg.connect(environment.endpoints.database_url)) as old:
             environment.fail_over("postgres")
             with pytest.raises(psycopg.OperationalError):

@@ -18,10 +18,10 @@ STRIKE = CrashStrike.parse("plain|worker-redis|agentexec-worker|EXEC|1|reset")
 @pytest.mark.parametrize("backend", ["embedded", "containers"])
 def test_a_strike_is_repeated_on_the_same_target_and_backend(backend: str) -> None:
     given = ["crashpoints", "--target", "rq", "--backend", backend, "--jobs", "2"]
-    options = _parser("harness").parse_args(given, Namespace(given=None))
+    options = _parser("harness", given).parse_args(given, Namespace(given=None))
     words = shlex.split(repeat_command(options, STRIKE))
     assert words[:2] == ["harness", "crashpoints"]
-    again = _parser("harness").parse_args(words[1:])
+    again = _parser("harness", words[1:]).parse_args(words[1:])
     assert (again.target, again.backend, again.only) == ("rq", backend, [STRIKE.id])
 
 

@@ -16,7 +16,8 @@ from tests.unit.harness.load.test_baseline import evidence, report
 
 
 def request(*words: str) -> RunRequest:
-    return RunRequest.of(_parser("harness").parse_args(["chaos", "run", *words]))
+    given = ["chaos", "run", *words]
+    return RunRequest.of(_parser("harness", given).parse_args(given))
 
 
 @pytest.mark.parametrize(

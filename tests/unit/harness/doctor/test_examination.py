@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from harness.doctor import documents, text_output
+from harness.doctor import ci_documents, documents, text_output
 from harness.doctor.check import (
     Area,
     Box,
@@ -111,6 +111,11 @@ def test_a_waiver_changes_nothing_that_is_right_even_when_it_has_expired(finding
     assert waived(result(finding), [WAIVER], date(2027, 1, 1)).finding == finding
 
 
+def test_of_two_waivers_the_one_that_ends_later_counts() -> None:
+    expired = Waiver(id="redis.tls", reason="the old reason", until=date(2026, 1, 1))
+    assert waived(result(failed("plain")), [expired, WAIVER], TODAY).waiver == WAIVER
+
+
 def test_a_waiver_of_another_check_and_of_a_silent_server_changes_nothing() -> None:
     assert waived(result(failed("x"), "redis.password"), [WAIVER], TODAY).finding == failed("x")
     of_server = Waiver(id="redis.answers", reason="down", until=TODAY)
@@ -171,10 +176,10 @@ def test_the_documents_say_the_same() -> None:
     assert (document["exit_code"], document["boxes"]["redis-password-and-persistence"]) == (1, "FAIL")
     assert [one["result"] for one in document["checks"][:3]] == ["PASS", "WARN", "FAIL"]
     assert document["checks"][2]["commands"] == ["redis-cli PING"]
-    root = ElementTree.fromstring(documents.junit_report(found, written_at=NOW))
+    root = ElementTree.fromstring(ci_documents.junit_report(found, written_at=NOW))
     assert (root.attrib["tests"], root.attrib["failures"]) == ("18", "1")
     assert [node.tag for case in root.iter("testcase") for node in case][:2] == ["system-out", "failure"]
-    markdown = documents.markdown_report(found)
+    markdown = ci_documents.markdown_report(found)
     assert "| FAIL | `redis.tls` | bad &lt;b&gt; | Do that. |" in markdown
     assert markdown.count("\n| ") >= 16
 

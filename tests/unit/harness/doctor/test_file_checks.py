@@ -64,6 +64,11 @@ def test_an_old_an_empty_and_no_backup_are_found(options: DoctorOptions, tmp_pat
     backup = tmp_path / "backups" / "of-today.sql.gz"
     os.utime(backup, times=(1, time.time() - 27 * 3600))
     assert report(options)[0] == {"files.backup-age": Grade.FAIL}
+    deeper = tmp_path / "backups" / "base" / "20260501" / "base.tar.gz"
+    deeper.parent.mkdir(parents=True)
+    deeper.write_text("x")
+    assert report(options)[0] == {}
+    deeper.unlink()
     backup.write_bytes(b"")
     assert report(options)[1] == "0.0 hours old, 0 bytes"
     backup.unlink()
@@ -91,6 +96,9 @@ def test_a_line_of_text_in_a_log_is_found_and_one_that_is_cut_is_not(
     for line in ("INFO: Started.", "[1]", '{"level": "INFO"}'):
         log.write_text(f"{LOG}{line}\n")
         assert report(options) == ({"files.log": Grade.FAIL}, "1 of the last 2 lines are")
+    log.unlink()
+    os.mkfifo(log)
+    assert report(options)[1] == "it is no file"
     log.unlink()
     assert report(options)[1] == "it cannot be read: No such file or directory"
 

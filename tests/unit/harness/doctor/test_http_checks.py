@@ -16,6 +16,9 @@ from harness.doctor.http_checks import GAUGES
 from harness.doctor.installation import DoctorOptions, Installation
 from harness.doctor.registry import CHECKS
 
+LIMIT = 3
+# A server that is gone has shown neither that it is right nor that it is wrong.
+SKIPPED_WITHOUT = [one.id for one in CHECKS if one.area is Area.HTTP and one.id != "api.live"]
 METRICS = "".join(
     f"{name}{label} 1.0\n"
     for name in GAUGES
@@ -32,9 +35,17 @@ class Answers:
     url: str = ""
     # All of its parties have to be asked before the first answer.
     together: Barrier | None = None
+    # The requests for a task, and how many of them are admitted.
+    posted: list[tuple[bytes, str | None]] = field(default_factory=list)
+    admitted: int = LIMIT
 
-    def found(self) -> dict[str, Grade]:
-        options = DoctorOptions(api_url=self.url, metrics_url=f"{self.url}/metrics", environment={})
+    def found(self, *, rate_limit_check: bool = True) -> dict[str, Grade]:
+        options = DoctorOptions(
+            api_url=self.url,
+            metrics_url=f"{self.url}/metrics",
+            rate_limit_check=rate_limit_check,
+            environment={},
+        )
         with Installation(options) as site:
             report = examine(
                 site, (), today=date(2026, 5, 1), checks=[one for one in CHECKS if one.area is Area.HTTP]
@@ -43,7 +54,9 @@ class Answers:
 
 
 @pytest.fixture
-def answers() -> Iterator[Answers]:
+def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Answers]:
+    monkeypatch.setenv("AGENTEXEC_API_RATE_LIMIT", f"{LIMIT}/minute")
+    monkeypatch.setenv("AGENTEXEC_API_KEYS", "the-key-of-the-callers, the-newest-of-all-keys,")
     answers = Answers(
         paths={
             "/health/live": (200, "{}"),
@@ -54,6 +67,14 @@ def answers() -> Iterator[Answers]:
     )
 
     class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            answers.posted.append((body, self.headers["Authorization"]))
+            if answers.together is not None and len(answers.posted) == 1:
+                answers.together.wait()
+            self.send_response(422 if len(answers.posted) <= answers.admitted else 429)
+            self.end_headers()
+
         def do_GET(self) -> None:
             if answers.together is not None:
                 answers.together.wait()
@@ -76,6 +97,19 @@ def answers() -> Iterator[Answers]:
         yield answers
         server.shutdown()
         thread.join()
+
+
+def test_the_rate_limit_is_asked_for_on_demand_by_requests_that_create_no_task(answers: Answers) -> None:
+    assert answers.found(rate_limit_check=False) == {"api.rate-limit": Grade.SKIP}
+    assert answers.posted == []
+    assert answers.found() == {}
+    assert answers.posted == [(b"{}", "Bearer the-newest-of-all-keys")] * (LIMIT + 1)
+
+
+def test_an_api_without_a_limit_is_found(answers: Answers) -> None:
+    answers.admitted = 100
+    assert answers.found() == {"api.rate-limit": Grade.FAIL}
+    assert len(answers.posted) == LIMIT + 1
 
 
 def test_all_answers_are_waited_for_together(answers: Answers) -> None:
@@ -121,5 +155,10 @@ def test_an_api_that_answers_every_page_is_found(answers: Answers, origin: str, 
 def test_metrics_behind_a_key_are_skipped_and_an_api_that_is_gone_fails(answers: Answers) -> None:
     answers.paths["/metrics"] = (401, "")
     assert answers.found() == {"metrics.names": Grade.SKIP, "metrics.servers-up": Grade.SKIP}
+    with_login = answers.url.replace("://", "://user:hunter2@")
+    answers.url, answers.paths["/metrics"] = with_login, (200, METRICS)
+    assert answers.found() == {}
+    answers.url = "http://user:hunter2@127.0.0.1:1"
+    assert answers.found() == {"api.live": Grade.FAIL} | dict.fromkeys(SKIPPED_WITHOUT, Grade.SKIP)
     answers.url = "file:///etc"
     assert set(answers.found().values()) == {Grade.SKIP}

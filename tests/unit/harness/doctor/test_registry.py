@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import pytest
@@ -9,11 +10,23 @@ import pytest
 import chaos
 from harness.doctor.check import Area, Box, DoctorCheck, passed, psql
 from harness.doctor.registry import CHECKS, boxes
+from tests.support.environment import ROOT
 
 
 def test_the_fifteen_boxes_have_checks() -> None:
     assert len(Box) == 15
     assert [box for box, found in boxes().items() if not found] == []
+
+
+def test_each_line_of_the_production_guide_has_checks_that_exist() -> None:
+    page = (ROOT / "docs" / "reference" / "doctor.md").read_text("utf-8").partition("line by line\n")[2]
+    rows = [line.strip("|").split("|") for line in page.splitlines() if line.startswith("|")][2:]
+    assert len(rows) >= 30
+    known = {one.id for one in CHECKS}
+    for _, line, checks in rows[:-1]:
+        named = set(re.findall(r"`([^`]+)`", checks))
+        assert named, line
+        assert named <= known, line
 
 
 def test_no_id_is_given_twice() -> None:

@@ -67,6 +67,7 @@ def test_good_settings_pass() -> None:
         ("GRACEFUL_SHUTDOWN_TIMEOUT", "0", "graceful-timeout", Grade.FAIL, "0 s, hard time limit 200 s"),
         ("API_KEYS", "sixteen-characters-and-more,", "key-rotation", Grade.WARN, "1 valid"),
         ("API_RATE_LIMIT", " OFF", "rate-limit", Grade.FAIL, "off"),
+        ("API_RATE_LIMIT", "lots", "rate-limit", Grade.FAIL, "lots, with which no API server starts"),
         (
             "LOG_FORM",
             "hunter2",
@@ -101,6 +102,7 @@ def test_a_key_has_the_age_of_its_noted_day_or_of_its_file(tmp_path: Path) -> No
     assert key_age(A_KEY_FILE=str(file)) == passed("A_KEY_FILE: 0 days")
     os.utime(file, times=(1, now.timestamp() - 100 * 86_400))
     assert key_age(A_KEYS_FILE=str(file)) == failed("A_KEYS_FILE: 100 days")
+    assert key_age(A_KEY_FILE="-----BEGIN KEY-----\n" * 500, KEY="hunter2").grade is Grade.SKIP
     assert key_age(A_KEY_FILE="nowhere", KEY="hunter2").seen.startswith("nothing records the age of a key")
 
 

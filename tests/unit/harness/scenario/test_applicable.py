@@ -50,7 +50,8 @@ NODE = str(Path(__file__).parents[3] / "data" / "node_adapter")
 
 
 def request(*words: str) -> RunRequest:
-    return RunRequest.of(_parser("harness").parse_args(["chaos", "run", *words]))
+    given = ["chaos", "run", *words]
+    return RunRequest.of(_parser("harness", given).parse_args(given))
 
 
 def names(found: Sequence[tuple[Any, str]]) -> set[str]:
