@@ -21,8 +21,8 @@ def take_effect(folder: Path, *, activity: str, fence: int) -> bool:
     written, as on a full disk.
     """
     name = quote(activity, safe="")
-    # Two attempts with one token differ in their last word.
-    attempt = f"{name} {fence} {os.urandom(8).hex()}\n".encode("ascii")
+    mark = os.urandom(8).hex()  # by which two attempts with one token differ
+    attempt = f"{name} {fence} {mark}\n".encode("ascii")
     folder.mkdir(parents=True, exist_ok=True)
     # The prefix makes a name of a file of the end of every id, also of `..`.
     with (folder / f"of-{name[-3:]}").open("ab+", buffering=0) as file:
