@@ -166,7 +166,7 @@ def delivery(*, allow_queued: bool = False, allow_errors: bool = False) -> Check
         if not found.attempted:
             return CheckResult(verdict=Verdict.UNKNOWN, summary="nothing was submitted")
         figures = _figures(found)
-        if _promises_records(history) and next(history.where("record"), None) is None:
+        if lacks_records(history):
             summary = f"the store has no record of any of {counted(len(found.attempted), 'task')} submitted"
             return CheckResult(verdict=Verdict.UNKNOWN, summary=summary, figures=figures)
         unasked = found.canceled - {*map(task_of, history.where(CANCEL))}
@@ -196,6 +196,11 @@ _SUMMARIZED = (
     *("acknowledged", "lost", "stuck", "unfinished", "unexpected", "errored", "canceled"),
     *("pending", "undecided", "unknown", "recovered", "duplicated"),
 )
+
+
+def lacks_records(history: History) -> bool:
+    """Whether a system that promises records has none in the history: they may not have been read."""
+    return _promises_records(history) and next(history.where("record"), None) is None
 
 
 def _promises_records(history: History) -> bool:

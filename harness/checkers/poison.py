@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Set
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.counterexample import Counterexample, explain
-from harness.checkers.delivery import account
+from harness.checkers.delivery import account, lacks_records
 from harness.checkers.settings import keeps_settings
 from harness.history import History
 from harness.history.faults import injected_faults
@@ -30,8 +30,8 @@ def poison() -> Checker:
 
     Claims: such a task begins at most as often as promised (`most_crashes`), and `UNCHARGED` times more; its record
     says error and no handler of it returned; no other task has a record that says error or canceled. UNKNOWN if no
-    fault struck a task, or if one that was struck too few times is no dead letter. Does not claim that the other tasks
-    ended: `delivery` does, with `allow_errors`.
+    fault struck a task, if the store has no `record`, or if one that was struck too few times is no dead letter. Does
+    not claim that the other tasks ended: `delivery` does, with `allow_errors`.
     """
 
     def check(history: History) -> CheckResult:
@@ -42,6 +42,8 @@ def poison() -> Checker:
                 struck[task] = struck.get(task, 0) + 1
         if not struck:
             return CheckResult(verdict=Verdict.UNKNOWN, summary="no task was struck again and again")
+        if lacks_records(history):
+            return CheckResult(verdict=Verdict.UNKNOWN, summary="the store has no record of any task")
         made = promises(history)
         bound = MOST_CRASHES if made is None or made.most_crashes is None else made.most_crashes
         most = bound + UNCHARGED

@@ -32,7 +32,7 @@ from harness.errors import TargetFailed, describe_error
 from harness.history import Operation
 from harness.history.names import RESULT
 from harness.history.promises import Promises
-from harness.targets.agentexec_evidence import evidence, remove_queue, stored_operations
+from harness.targets.agentexec_evidence import evidence, remove_queue, stored_operations, stored_rows
 from harness.targets.agentexec_schema import TemporarySchema
 from harness.targets.agentexec_tasks import ENV_VERSION, NEW_TASK_NAME, TASK_NAME, Numbered, Numbered2
 from harness.targets.base import OperatorAction, Submission, TargetSettings, TaskFeature, TaskSpec
@@ -194,9 +194,9 @@ class AgentexecSession:
         # One moment for all tables: a clean-up may move rows from one to the other meanwhile.
         reading = engine.execution_options(isolation_level="REPEATABLE READ")
         with _failures("read its activities"), reading.connect() as connection:
-            yield from stored_operations(
-                connection, self._settings.queue, self.number, results=self.reads_results
-            )
+            rows = stored_rows(connection, self._settings.queue, self.number)
+        # No transaction is open any more, however long the reader of these operations takes.
+        yield from stored_operations(rows, results=self.reads_results)
 
     def witnesses(self) -> Iterator[Operation]:
         """The activity log, the activities, and the remaining content of this queue."""

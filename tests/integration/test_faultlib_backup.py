@@ -101,6 +101,13 @@ def test_a_backup_that_takes_too_long_ends_with_one_sentence(
         carry_out(BackUp(at=0.5), own_servers, session, tmp_path)
 
 
+def idle_transactions(servers: EmbeddedEnvironment) -> int:
+    asked = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'"
+    with psycopg.connect(servers.endpoints.database_url) as connection:
+        [(found,)] = connection.execute(asked).fetchall()
+    return int(found)
+
+
 def test_archived_activities_are_evidence_and_are_removed_with_the_session(
     own_servers: EmbeddedEnvironment, tmp_path: Path
 ) -> None:
@@ -113,6 +120,7 @@ def test_archived_activities_are_evidence_and_are_removed_with_the_session(
         session.cancel([answers[0].activity])
         reading = session.stored()
         first = next(reading)
+        assert idle_transactions(own_servers) == 0, "the server ends one, and the reader may take long"
         assert session.clean_up(0.0) == 1
         while_moved = [(op.f, op.value["task"], op.value["status"]) for op in (first, *reading)]
         assert len(while_moved) == len(set(while_moved)), "a row that is moved meanwhile is read once"

@@ -9,7 +9,7 @@ import pytest
 from harness.checkers import poison
 from harness.checkers.asked import as_promised
 from harness.checkers.base import Verdict
-from harness.history import InjectionKind
+from harness.history import History, InjectionKind
 from harness.history.promises import Promises
 from tests.support.histories import INFO, HistoryBuilder
 
@@ -59,3 +59,9 @@ def test_a_system_without_the_promise_is_not_asked() -> None:
     history = struck(9, promised=None, status="complete").history
     judged = as_promised({"poison": poison()(history)}, history)
     assert judged["poison"].verdict is Verdict.NOT_ASKED
+
+
+def test_without_any_record_nothing_is_decided() -> None:
+    built = struck(9, status="complete")
+    history = History.of(op for op in built.operations if op.f not in ("record", "promises"))
+    assert poison()(history).verdict is Verdict.UNKNOWN
