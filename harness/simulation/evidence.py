@@ -28,7 +28,7 @@ CRASHED = "crashed"
 LETTER = "letter"
 
 
-class StoredRows(NamedTuple):
+class SimulatedRows(NamedTuple):
     """The rows of all activities in the order of their ids, and all logs in their order, with those in the archive.
 
     `numbers` has those of the tasks by the ids of their rows; no activity that is kept by hand has one.
@@ -39,12 +39,12 @@ class StoredRows(NamedTuple):
     numbers: Mapping[object, int]
 
 
-def collect_evidence(context: SimulationContext) -> StoredRows:
+def collect_evidence(context: SimulationContext) -> SimulatedRows:
     """Record the store's log and records, and the queue's depth, in the history; returns what the store has."""
     with context.postgres.transaction() as connection:
         activities = _all_activities(connection)
         numbers = {row.id: _number_of(row) for row in activities if row.queue_name != BY_HAND}
-        rows = StoredRows(activities, _all_entries(connection), numbers)
+        rows = SimulatedRows(activities, _all_entries(connection), numbers)
         recorded = _store(context, rows, postgres=is_postgres(connection))
     depth = context.redis.memory.depth()
     books = context.redis.memory.books
@@ -90,7 +90,7 @@ def _orphans(books: Books) -> list[str]:
     return orphans(owned, tasks=books.job, workers=books.seen)
 
 
-def _store(context: SimulationContext, stored: StoredRows, *, postgres: bool) -> set[UUID]:
+def _store(context: SimulationContext, stored: SimulatedRows, *, postgres: bool) -> set[UUID]:
     """Record what the store has of the tasks; returns their ids."""
     record = context.recorder.record
     value_of = _as_it_is if postgres else _from_text

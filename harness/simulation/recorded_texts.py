@@ -12,7 +12,7 @@ from agentexec.worker.progress import MAX_ENTRIES
 from harness.simulation.by_hand import ManualActivity, ManualRecord
 from harness.simulation.context import SimulationContext
 from harness.simulation.crash_charges import BY_CRASHES
-from harness.simulation.evidence import StoredRows
+from harness.simulation.evidence import SimulatedRows
 from harness.simulation.handlers import AS_PLANNED, CLOSED, FOR_GOOD, GIVES_UP, burst_message
 from harness.simulation.plan import HandlerEnd, PlannedTask
 from harness.simulation.service import FAILED
@@ -34,7 +34,7 @@ BURST = burst_message(0)[:-1]
 
 
 def wrong_texts(
-    context: SimulationContext, stored: StoredRows, by_hand: Sequence[ManualActivity]
+    context: SimulationContext, stored: SimulatedRows, by_hand: Sequence[ManualActivity]
 ) -> Iterator[str]:
     """What the record or a log has otherwise than the plan or the calls of a service, a sentence each."""
     rows, logs = stored.activities, defaultdict[object, list[Any]](list)
