@@ -18,7 +18,6 @@ from harness.errors import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID
 from harness.masking import one_line
 
 SERVERS = ("postgres.answers", "redis.answers")
-SERVED = (Area.POSTGRES, Area.TABLES, Area.REDIS, Area.TASKS)
 OVER = skipped("the time of this run is over")
 _ORDER = (Grade.SKIP, Grade.PASS, Grade.WARN, Grade.FAIL)
 
@@ -88,8 +87,7 @@ def examine(
 ) -> DoctorReport:
     """Run the checks one after the other; those that ask by HTTP wait for their answers meanwhile."""
     start, silent = time.monotonic(), list[str]()
-    if any(one.area in SERVED for one in checks):
-        site.begin()
+    site.begin({one.area for one in checks})
     asked = {one: begun(partial(_result, one, site, silent)) for one in checks if one.area is Area.HTTP}
 
     def result(one: DoctorCheck) -> ExaminedCheck:

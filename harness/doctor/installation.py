@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,12 +17,16 @@ from agentexec.config import Settings, load_settings
 from agentexec.errors import ConfigurationError
 from agentexec.queue.keys import QueueKeys
 from harness.doctor.begun_call import begun
+from harness.doctor.check import Area
 from harness.doctor.manifests import ENDINGS, DeployedManifests, read_manifests
 from harness.doctor.postgres_reader import PostgresReader, conninfo
 from harness.doctor.redis_reader import RedisReader
 from harness.doctor.unanswered import CannotTell, NoAnswer
 
-T = TypeVar("T")
+POSTGRES_AREAS = frozenset({Area.POSTGRES, Area.TABLES, Area.TASKS})
+REDIS_AREAS = frozenset({Area.REDIS, Area.TASKS})
+
+T = TypeVar("T", PostgresReader, RedisReader)
 
 BUDGET_SECONDS = 4.5  # of a whole run
 # Of a connection, with all hosts and Sentinels of a URL, and the resolution of their names.
@@ -51,7 +55,7 @@ class DoctorOptions:
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
 
-class _Connection(Generic[T]):
+class ServerConnection(Generic[T]):
     """A connection that is made at first use, in time; every later use gets the same one, or the same error."""
 
     def __init__(self, server: str, connect: Callable[[], T]) -> None:
@@ -75,10 +79,15 @@ class _Connection(Generic[T]):
         except TimeoutError:
             raise NoAnswer(self._server, f"no connection within {CONNECTED_SECONDS:g} s") from None
 
-    def made(self) -> list[T]:
-        """The connection, if it was made."""
-        made = self._made
-        return [] if made is None or not made.done() or made.exception() else [made.result()]
+    def close(self) -> None:
+        """Close the connection, also one that is made only later."""
+        if self._made is not None:
+            self._made.add_done_callback(_closed)
+
+
+def _closed(made: Future[T]) -> None:
+    if made.exception() is None:
+        made.result().close()
 
 
 class Installation:
@@ -87,8 +96,8 @@ class Installation:
     def __init__(self, options: DoctorOptions) -> None:
         self.options = options
         self.deadline = time.monotonic() + BUDGET_SECONDS
-        self._postgres = _Connection("postgres", self._connect_postgres)
-        self._redis = _Connection("redis", self._connect_redis)
+        self._postgres = ServerConnection("postgres", self._connect_postgres)
+        self._redis = ServerConnection("redis", self._connect_redis)
 
     @property
     def seconds_left(self) -> float:
@@ -113,10 +122,11 @@ class Installation:
             raise CannotTell("a setting is wrong (settings.valid)")
         return self._settings.result()
 
-    def begin(self) -> None:
-        """Connect to both servers, and wait for neither; without a URL nothing is done."""
-        if self.settings_problem is None:  # read here, and not by both threads
+    def begin(self, areas: Set[Area]) -> None:
+        """Connect to the servers that checks of these areas ask, and wait for none."""
+        if areas & POSTGRES_AREAS:
             self._postgres.begin()
+        if areas & REDIS_AREAS:
             self._redis.begin()
 
     @property
@@ -173,10 +183,8 @@ class Installation:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for postgres in self._postgres.made():
-            postgres.close()
-        for redis in self._redis.made():
-            redis.close()
+        self._postgres.close()
+        self._redis.close()
 
 
 def is_local(host: str) -> bool:

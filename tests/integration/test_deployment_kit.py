@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -26,6 +27,7 @@ from harness.environments.images import BUILT_IMAGES, is_present
 from harness.environments.ports import LOOPBACK, free_port
 from harness.faults.process import kill_pool
 from tests.conftest import Eventually
+from tests.newcomer.pages import fences
 from tests.support.composed import build_python_image
 from tests.support.environment import ROOT
 from tests.support.servers import require_package
@@ -34,11 +36,22 @@ pytestmark = [pytest.mark.containers, pytest.mark.integration, pytest.mark.timeo
 
 COMPOSE = ROOT / "deploy" / "compose" / "compose.yaml"
 APP = """
+from uuid import UUID
+
+from pydantic import BaseModel
+
 import agentexec as ax
 from harness.targets.applications.agentexec_watched_task import add_watched_task
 
 pool = ax.Pool()
 add_watched_task(pool)
+
+class Question(BaseModel):
+    text: str
+
+@pool.task("answer")
+async def answer(agent_id: UUID, context: Question) -> Question:
+    return context
 
 def make_app():
     from agentexec.api import create_app
@@ -49,7 +62,7 @@ SERVERS = ("haproxy", "prometheus", "prometheus-postgres-exporter", "prometheus-
 READY = "import urllib.request as u; u.urlopen('http://127.0.0.1:9100/health/ready', timeout=5)"
 TARGETS = ["agentexec", "agentexec", "agentexec-api", "agentexec-api", "postgres", "redis"]
 # By the measure of this machine, which may be busy.
-MEASURED = ("redis.latency",)
+MEASURED = ("redis.latency", "postgres.fsync-time")
 # Debian has no Grafana, and `restore` is run by hand.
 LEFT_OUT = {"grafana", "restore"}
 ONE_KILL = replace(SCENARIOS["kill-pool"], name="one-kill", faults=(kill_pool(at=0.5),))
@@ -84,6 +97,17 @@ class DeployedKit:
 
     def secret(self, name: str) -> str:
         return (self.folder / "secrets" / name).read_text("utf-8").strip()
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """The addresses of the servers for this machine."""
+        options = f"ssl_ca_certs={self.folder / 'secrets' / 'ca_crt'}"
+        login = f":{self.secret('redis_password')}@{LOOPBACK}:{self.ports['redis-primary']}"
+        database = self.secret("database_url").replace("/run/secrets", str(self.folder / "secrets"))
+        return {
+            "REDIS_URL": f"rediss://{login}/0?{options}",
+            "DATABASE_URL": database.replace("pgbouncer:6432", f"{LOOPBACK}:{self.ports['pgbouncer']}"),
+        }
 
     def is_up(self, client: docker.DockerClient) -> bool:
         """Whether the balancer leads to an API server that is ready, and all workers of both pools are."""
@@ -147,6 +171,7 @@ def deployed(project: str, folder: Path, base: str, app: str) -> DeployedKit:
     subprocess.run(
         ["sh", COMPOSE.parent / "make-secrets.sh", folder / "secrets"], check=True, capture_output=True
     )
+    (folder / "load").mkdir()
     ports = {name: free_port() for name in ("balancer", "prometheus", "pgbouncer", "redis-primary")}
     variables = {
         "APP_IMAGE": app,
@@ -174,30 +199,55 @@ def deployed(project: str, folder: Path, base: str, app: str) -> DeployedKit:
             for name in ("postgres-", "redis-")
         },
         "prometheus": {"entrypoint": ["prometheus"]},
-        "worker": {"volumes": [f"{ROOT / 'deploy'}:/deploy:ro", "backups:/backups:ro"]},
+        "worker": {
+            "volumes": [
+                f"{ROOT / 'deploy'}:/deploy:ro",
+                f"{folder / 'load'}:/load:ro",
+                "backups:/backups:ro",
+            ]
+        },
     }
     with (folder / "override.yaml").open("w") as file:
         YAML(typ="safe").dump({"services": services}, file)
     return DeployedKit(project, folder, variables, ports)
 
 
-# The report of a load test is not of this installation.
-BOXES = dict.fromkeys(map(str, Box), "PASS") | {str(Box.LOAD_TEST): "SKIP"}
+BOXES = dict.fromkeys(map(str, Box), "PASS")
 
 
 def test_the_kit_runs(
     kit: DeployedKit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
 ) -> None:
     """One test, because each process of pytest that runs a part of a module would start the kit again."""
+    a_load_meets_its_thresholds(kit, tmp_path)
     the_doctor_passes(kit)
     the_tasks_survive_the_kill_of_a_pool(kit, tmp_path, monkeypatch)
     a_backup_is_restored_into_another_database(kit)
     eventually(lambda: scraped(kit), 60, every=0.5)
 
 
+def a_load_meets_its_thresholds(kit: DeployedKit, folder: Path) -> None:
+    """The load of docs/production, from this machine."""
+    files = {block["file"]: block["text"] for block in fences("deploy.md") if block["file"]}
+    (folder / "app.py").write_text(APP.partition("def make_app")[0], "utf-8")
+    (folder / "locustfile.py").write_text(files["locustfile.py"], "utf-8")
+    words = ["--headless", "--load-report", kit.folder / "load", "--load-lateness", "30"]
+    words += ["--load-database", "agentexec", "--load-queue", "agentexec_tasks"]
+    done = subprocess.run(
+        [sys.executable, "-m", "locust", *map(str, words)],
+        cwd=folder,
+        env=os.environ | kit.urls | {"PYTHONPATH": f"{ROOT}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def the_doctor_passes(kit: DeployedKit) -> None:
     words = ["agentexec", "doctor", "--deployment", "/deploy", "--backups", "/backups", "--json"]
     words += ["--api-url", "http://balancer:8080", "--metrics-url", "http://worker:9100/metrics"]
+    words += ["--load-report", "/load", "--rate-limit-check"]
     report = json.loads(kit.once("worker", *words))
     wrong = [one for one in report["checks"] if one["result"] in ("WARN", "FAIL")]
     wrong = [one for one in wrong if one["id"] not in MEASURED]
@@ -215,15 +265,8 @@ def scraped(kit: DeployedKit) -> bool:
 def the_tasks_survive_the_kill_of_a_pool(
     kit: DeployedKit, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = f"ssl_ca_certs={kit.folder / 'secrets' / 'ca_crt'}"
-    redis = f"rediss://:{kit.secret('redis_password')}@{LOOPBACK}:{kit.ports['redis-primary']}/0?{options}"
-    database = (
-        kit.secret("database_url")
-        .replace("pgbouncer:6432", f"{LOOPBACK}:{kit.ports['pgbouncer']}")
-        .replace("/run/secrets", str(kit.folder / "secrets"))
-    )
-    monkeypatch.setenv("HARNESS_REDIS_URL", redis)
-    monkeypatch.setenv("HARNESS_DATABASE_URL", database)
+    for name, url in kit.urls.items():
+        monkeypatch.setenv(f"HARNESS_{name}", url)
     label = "label=com.docker.compose"
     pools = f"docker ps --quiet --filter {label}.project={kit.project} --filter {label}.service=worker"
     words = [f"{__name__}:ONE_KILL", "--tasks", "40", "--seed", "1", "--patience", "60"]

@@ -51,7 +51,6 @@ def healthy(clinic: Clinic) -> DoctorReport:
 def test_a_good_installation_has_no_fail_and_only_the_known_warnings(healthy: DoctorReport) -> None:
     red = {one.check.id for one in healthy.results if one.needs_repair} - MEASURED
     assert (red, healthy.exit_code, healthy.silent) == (AS_EMBEDDED, 0, ())
-    assert healthy.seconds < 5
 
 
 @pytest.mark.parametrize("mistake", ON_SERVERS, ids=lambda one: f"{one.id}-{one.grade}")

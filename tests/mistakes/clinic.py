@@ -19,7 +19,7 @@ from agentexec.config import load_settings
 from agentexec.core.db import engine_for
 from agentexec.queue.keys import QueueKeys
 from agentexec.worker.agreement import shared
-from harness.doctor import machine_checks
+from harness.doctor import installation, machine_checks, postgres_reader, redis_reader
 from harness.doctor.check import DoctorCheck
 from harness.doctor.examination import DoctorReport, examine
 from harness.doctor.installation import DoctorOptions, Installation
@@ -33,6 +33,13 @@ KEYS = QueueKeys.of(QUEUE)
 PASSWORD = "of-the-doctor"
 # Of a machine that is large enough for each number of workers that a mistake sets.
 CORES, MEMORY = 64.0, 1e12
+# Seconds that nothing takes on the busiest machine: a mistake is to be found, and not the load of others.
+PATIENCE = 60.0
+LIMITS = (
+    (installation, "BUDGET_SECONDS"),
+    (installation, "CONNECTED_SECONDS"),
+    (redis_reader, "CONNECT_SECONDS"),
+)
 GOOD = {
     "AGENTEXEC_QUEUE_NAME": QUEUE,
     "AGENTEXEC_TASK_TIME_LIMIT": "200",
@@ -172,6 +179,9 @@ def opened_clinic() -> Iterator[Clinic]:
         environment = stack.enter_context(pytest.MonkeyPatch.context())
         for name, value in GOOD.items():
             environment.setenv(name, value)
+        for module, limit in LIMITS:
+            environment.setattr(module, limit, PATIENCE)
+        environment.setattr(postgres_reader, "STATEMENT_MS", int(1000 * PATIENCE))
         environment.setattr(machine_checks, "cores_here", lambda: CORES)
         environment.setattr(machine_checks, "memory_here", lambda: MEMORY)
         server.config_set("maxmemory", "256mb")

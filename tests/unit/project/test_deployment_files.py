@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -19,6 +20,9 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 from ruamel.yaml import YAML
 
 from harness.doctor.check import Area, Grade
@@ -118,6 +122,27 @@ def test_the_kubernetes_objects_have_the_schema_of_several_versions() -> None:
     checked = run(sys.executable, "-m", "kubernetes_validate", "--strict", *versions, *files)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert checked.stdout.count("passed") == 2 * len(objects())
+
+
+def kept(given: Any, again: Any) -> bool:
+    """Whether a document has all of another one; it may have more."""
+    match given, again:
+        case dict(), dict():
+            return given.keys() <= again.keys() and all(kept(given[key], again[key]) for key in given)
+        case list(), list():
+            return len(given) == len(again) and all(map(kept, given, again))
+    return bool(given == again)
+
+
+def test_the_sdk_of_grafana_reads_all_of_the_dashboard() -> None:
+    """It leaves out what Grafana does not know."""
+    document = json.loads((DEPLOY / "grafana" / "agentexec.json").read_text("utf-8"))
+    register_default_plugins()
+    again = json.loads(JSONEncoder().encode(Dashboard.from_json(document)))
+    assert kept(document, again)
+    document["panels"][0]["fieldConfig"]["defaults"]["units"] = "s"
+    again = json.loads(JSONEncoder().encode(Dashboard.from_json(document)))
+    assert not kept(document, again)
 
 
 def test_the_compose_file_has_the_schema_of_its_specification() -> None:
