@@ -16,6 +16,16 @@ FORMAT = "harness-simulation/1"
 LONGEST = 1000.0
 # More crashes than a run can have.
 MANY_CRASHES = 100
+# The largest count of a plan, and the counts of a plan with their bounds: a run of more takes hours.
+MOST = 1000
+COUNTS = (
+    ("pools", 1, 50),
+    ("workers", 1, 50),
+    ("hosts", 1, 50),
+    ("max_depth", 0, MOST),
+    ("max_crashes", 0, MOST),
+    ("tasks_per_worker", 0, MOST),
+)
 
 
 class Theme(StrEnum):
@@ -196,6 +206,7 @@ class Plan:
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise UsageError(f"This is no schedule of a simulation: its format is not {FORMAT!r}.")
         try:
+            _known(cls, {key: value for key, value in data.items() if key not in ("format", "found")})
             return cls._checked(
                 seed=data["seed"],
                 pools=data["pools"],
@@ -217,7 +228,9 @@ class Plan:
                 ),
                 tasks_per_worker=data.get("tasks_per_worker", 0),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except KeyError as error:
+            raise UsageError(f"This schedule of a simulation cannot be read: {error} is missing.") from None
+        except (TypeError, ValueError) as error:
             raise UsageError(f"This schedule of a simulation cannot be read: {error}.") from None
 
     @classmethod
@@ -225,15 +238,21 @@ class Plan:
         """A valid plan; raises ValueError for an invalid one."""
         plan = cls(**parts)
         numbers = [task.number for task in plan.tasks]
-        for name in ("seed", "pools", "workers", "hosts", "max_depth", "max_crashes", "tasks_per_worker"):
-            _require(type(getattr(plan, name)) is int, f"{name!r} is no whole number")
-        _require(plan.pools >= 1 and plan.workers >= 1, "there is no worker in it")
-        _require(plan.hosts >= 1, "there is no host in it")
+        for name, least, most in COUNTS:
+            value = getattr(plan, name)
+            _require(
+                type(value) is int and least <= value <= most,
+                f"{name!r} is no whole number {least} to {most}",
+            )
+        _require(type(plan.seed) is int, "'seed' is no whole number")
         _require(type(plan.two_versions) is bool, "'two_versions' is neither true nor false")
         _require(len(set(numbers)) == len(numbers), "two of its tasks have the same number")
         for task in plan.tasks:
-            counts = (task.number, task.failures, task.progress, task.level, task.burst)
-            _require(all(type(count) is int and count >= 0 for count in counts), "a count of a task is wrong")
+            counts = (task.failures, task.progress, task.level, task.burst)
+            _require(
+                all(type(one) is int and 0 <= one <= MOST for one in counts), "a count of a task is wrong"
+            )
+            _require(type(task.number) is int and task.number >= 0, "the number of a task is wrong")
             _require(task.level < PRIORITY_LEVELS, "a task has a level that no queue has")
             _require(task.lock is None or isinstance(task.lock, str), "a lock key is no text")
             _require(task.end is not HandlerEnd.OVERDUE or task.form in LIMITS, "a task has no time limit")

@@ -104,7 +104,10 @@ def task(**parts: object) -> dict[str, object]:
         (lambda path: path.write_text("{"), "it is not JSON"),
         (lambda path: path.write_text("[]"), "its format is not"),
         (lambda path: path.write_bytes(b"\xff\xfe\x00"), "it is not JSON"),
-        (lambda path: path.write_text('{"format": "harness-simulation/1"}'), "cannot be read: 'seed'"),
+        (
+            lambda path: path.write_text('{"format": "harness-simulation/1"}'),
+            "cannot be read: 'seed' is missing",
+        ),
         (
             lambda path: path.write_text(
                 json.dumps(simulate(1).plan.to_json() | {"tasks": [{"number": 1, "colour": "red"}]})
@@ -112,7 +115,10 @@ def task(**parts: object) -> dict[str, object]:
             "'colour' is no field of a PlannedTask",
         ),
         (lambda path: path.write_text("[" * 100_000), "it is not JSON"),
-        (lambda path: changed(path, workers=0), "there is no worker in it"),
+        (lambda path: changed(path, workers=0), "'workers' is no whole number 1 to 50"),
+        (lambda path: changed(path, pools=10_000), "'pools' is no whole number 1 to 50"),
+        (lambda path: changed(path, max_crashes=-1), "'max_crashes' is no whole number 0 to 1000"),
+        (lambda path: changed(path, max_deep=1), "'max_deep' is no field of a Plan"),
         (lambda path: changed(path, hosts=2.7), "'hosts' is no whole number"),
         (lambda path: changed(path, seed="s"), "'seed' is no whole number"),
         (lambda path: changed(path, tasks=[task(at="x")]), "a time of a task is wrong"),
