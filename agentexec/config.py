@@ -275,7 +275,7 @@ def normalised_database_url(url: str) -> str:
         parsed = make_url(url)
     except (ArgumentError, ValueError):  # ValueError: the port is not a number
         raise ConfigurationError(
-            "DATABASE_URL is not a URL; it looks like postgresql://user:password@host:5432/name."
+            "DATABASE_URL is not a URL; it looks like postgresql://user:password@host:5432/name, or /name?host=a,b."
         ) from None
     backend = parsed.get_backend_name()
     if backend not in _DRIVERS:

@@ -161,12 +161,11 @@ def test_after_a_time_out_no_late_answer_is_taken_for_another_one(
     stack: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redis_reader, "CONNECT_SECONDS", 1.0)
-    server = fake(stack, PING=b"+PONG\r\n")
+    server = fake(stack, PING=b"+PONG\r\n", INFO=b"", TIME=b"*2\r\n$1\r\n1\r\n$1\r\n1\r\n")
     reader = RedisReader(f"redis://{LOOPBACK}:{server.port}")
     stack.callback(reader.close)
     with pytest.raises(NoAnswer, match="Timeout"):
         reader.call("INFO", "server")
-    server.answers[b"TIME"] = b"*2\r\n$1\r\n1\r\n$1\r\n1\r\n"
     with pytest.raises(NoAnswer, match="Timeout"):
         reader.call("TIME")
 
