@@ -60,7 +60,7 @@ class ServerConnection(Generic[T]):
 
     def __init__(self, server: str, connect: Callable[[], T]) -> None:
         self._server = server
-        self._connect = connect
+        self._connect: Callable[[], T] = connect
         self._made: Future[T] | None = None
         self._until = 0.0
 
