@@ -177,7 +177,7 @@ class ScenarioSeries:
         def again(faults: Collection[int]) -> ScenarioRun | None:
             if plan.seconds > self._seconds_left():
                 return None
-            progress.step(f"{scenario.name}: again with {counted(len(faults), 'fault')}")
+            progress.step(f"{scenario.name}, again with {counted(len(faults), 'fault')}")
             return self._once(scenario, plan, environment, progress, faults=faults, tries=shrinker.tries + 1)
 
         shrinker = FaultShrinker(run, again)
@@ -185,7 +185,7 @@ class ScenarioSeries:
         file = self.folder / f"replay-{scenario.name}.json"
         write_replay(file, self.request.arguments([scenario], left))
         note = shrunk_note(left, shrinker.tries, file)
-        progress.step(f"{scenario.name}: {note}")
+        progress.step(f"{scenario.name}, {note}")
         return replace(run, notes=(*run.notes, note))
 
     def _without_result(self, scenario: Scenario, why: str | None) -> ScenarioRun:

@@ -108,7 +108,7 @@ def run_scenario(
     plan = options.plan(scenario, target)
     scenario = plan.scenario
     for note in plan.notes:
-        progress.step(f"{scenario.name}: {note}")
+        progress.step(f"{scenario.name}, {note}")
     schedule = Schedule.of(scenario, seed=options.seed, tasks=plan.tasks, faults=options.faults)
     queue = options.queue or f"hx-{scenario.name}"
     with (
@@ -378,4 +378,4 @@ class ChaosRun:
         return max((arrival.task.work for arrival in arrivals), default=0.0)
 
     def _log(self, text: str) -> None:
-        self._progress.step(f"{self._scenario.name}: {text}")
+        self._progress.step(f"{self._scenario.name}, {text}")

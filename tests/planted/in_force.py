@@ -8,12 +8,11 @@ from __future__ import annotations
 import os
 from contextlib import nullcontext
 
-from tests.planted.defects import DEFECTS
-from tests.planted.defects.application import OF_SCENARIOS
+from tests.planted.defects import EVERY
 
 VARIABLE = "PLANTED_DEFECT"
 
 _NAME = os.environ.get(VARIABLE)
 # Kept: at its end the edits would be undone.
-_for_good = {**DEFECTS, **OF_SCENARIOS}[_NAME].planted() if _NAME else nullcontext()
+_for_good = EVERY[_NAME].planted() if _NAME else nullcontext()
 _for_good.__enter__()

@@ -22,8 +22,7 @@ from harness.targets.base import Submission, TargetSettings, TaskFeature, TaskSp
 from harness.targets.promised import everything
 from harness.targets.subprocess_pool import SubprocessPool
 from tests.planted.defect import Defect
-from tests.planted.defects import DEFECTS
-from tests.planted.defects.application import OF_SCENARIOS
+from tests.planted.defects import DEFECTS, EVERY
 from tests.planted.in_force import VARIABLE
 
 POOL = "tests.planted.pool:pool"
@@ -125,7 +124,7 @@ class PlantedTarget:
         return session
 
 
-for _name, _defect in {**DEFECTS, **OF_SCENARIOS}.items():  # the names that --target can use
+for _name, _defect in EVERY.items():  # the names that --target can use
     globals()[_name.upper().replace("-", "_")] = PlantedTarget(defect=_defect)
 
 # The comparison of queue and record would bring back what a defect loses, half a minute later.

@@ -18,8 +18,10 @@ from tests.planted.defects import (
     supervision,
     worker,
 )
+from tests.planted.defects.application import OF_SCENARIOS
+from tests.planted.defects.postgres import OF_POSTGRES
 
-__all__ = ["DEFECTS"]
+__all__ = ["DEFECTS", "EVERY", "PLANTED"]
 
 DEFECTS: Mapping[str, Defect] = MappingProxyType(
     {
@@ -95,3 +97,9 @@ DEFECTS: Mapping[str, Defect] = MappingProxyType(
         )
     }
 )
+
+PLANTED: Mapping[str, Defect] = MappingProxyType({**DEFECTS, **OF_SCENARIOS})
+"""Those of each part of the protocol, and those that only scenarios set off."""
+
+EVERY: Mapping[str, Defect] = MappingProxyType({**PLANTED, **OF_POSTGRES})
+"""All of them, with those that only Postgres's form of a statement has."""

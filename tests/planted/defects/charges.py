@@ -13,7 +13,11 @@ STOP_COUNTS_AS_FAILURE = Defect(
     imitates="a counter of retries that rises whenever a task goes back",
     breaks="after a few deployments a task that failed once has no retry left",
     part="hand-over stop to release",
-    blind={CHAOS: "not tried yet", QUEUE_MACHINE: _NO_STORE, ACTIVITY_MACHINE: _OWN_WORKERS},
+    blind={
+        CHAOS: "tried by a scenario of a release only, see below",
+        QUEUE_MACHINE: _NO_STORE,
+        ACTIVITY_MACHINE: _OWN_WORKERS,
+    },
     scenario="drain-pools",
     edits=(
         Edit(

@@ -15,7 +15,7 @@ KILLED_NOT_REPLACED = Defect(
     imitates="a supervisor that reads exit codes above 0 as failures; a signal gives one below 0",
     breaks="a pool loses one worker with each kill, until none is left",
     part="hand-over death to respawn",
-    blind={**_NO_POOL, CHAOS: "not tried yet"},
+    blind={**_NO_POOL, CHAOS: "tried by a scenario of a release only, see below"},
     scenario="kill-worker",
     test=f"{_SUPERVISED}::test_a_killed_child_is_replaced_at_once_and_its_tasks_are_charged",
     edits=(
@@ -32,7 +32,7 @@ DEATH_NOT_RELEASED = Defect(
     imitates="a queue that leaves the tasks of a dead worker to the end of their leases",
     breaks="each task of a killed worker waits for as long as a lease",
     part="hand-over death to release",
-    blind={**_NO_POOL, CHAOS: "not tried yet"},
+    blind={**_NO_POOL, CHAOS: "tried by a scenario of a release only, see below"},
     scenario="kill-worker",
     test=f"{_SUPERVISED}::test_a_killed_child_is_replaced_at_once_and_its_tasks_are_charged",
     edits=(
@@ -72,7 +72,10 @@ RECONCILER_ENDS = Defect(
     imitates="a background thread without a handler for the errors of one of its two servers",
     breaks="after the first moment without Postgres a pool dispatches and releases nothing any more",
     part="hand-over record to queue",
-    blind={**_NO_POOL, CHAOS: "not tried yet"},
+    blind={
+        **_NO_POOL,
+        CHAOS: "no scenario takes Postgres away and leaves something to the reconciler afterwards",
+    },
     edits=(
         Edit(
             where="agentexec.worker.maintenance:_succeeds",
@@ -87,7 +90,7 @@ LOST_LEASE_RUNS_ON = Defect(
     imitates="a heartbeat whose answer is not read",
     breaks="a handler of a lost lease runs to its end beside the one that took over",
     part="hand-over lease to handler",
-    blind={**_NO_POOL, CHAOS: "not tried yet"},
+    blind={**_NO_POOL, CHAOS: "the handlers of paused workers end within the time that a lost run may take"},
     scenario="pause-worker",
     test="tests/simulation/test_lost_lease.py::test_a_handler_of_a_lost_lease_is_canceled_with_the_next_renewal",
     edits=(
@@ -105,7 +108,7 @@ RESULT_BEFORE_RECORD = Defect(
     breaks="a caller reads a result, and the task runs again and gives another",
     part="hand-over record to finish",
     blind={
-        CHAOS: "not tried yet",
+        CHAOS: "a run reads results at its end, when the record has them too",
         QUEUE_MACHINE: "it has no worker",
         ACTIVITY_MACHINE: "it simulates the workers itself",
     },

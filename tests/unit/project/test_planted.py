@@ -23,7 +23,7 @@ from tests.planted import parts, power, release, searches
 from tests.planted.campaign import ORIGINAL, Campaign
 from tests.planted.chaos_runs import CHAOS_RUNS
 from tests.planted.defect import ACTIVITY_MACHINE, CHAOS, MEANS, QUEUE_MACHINE, SIMULATION, Defect
-from tests.planted.defects import DEFECTS
+from tests.planted.defects import DEFECTS, EVERY, PLANTED
 from tests.planted.defects.postgres import OF_POSTGRES
 from tests.planted.edits import Edit, StaleEdit, applied
 from tests.planted.searches import Search
@@ -47,10 +47,10 @@ def step_source() -> str:
     return redis_queue.script_source("step", flags=True)
 
 
-@pytest.mark.parametrize("name", [*release.PLANTED, *OF_POSTGRES])
+@pytest.mark.parametrize("name", EVERY)
 def test_every_defect_fits_the_source_and_leaves_nothing_behind(name: str) -> None:
     before, code = redis_queue.script_source, step._finish.__code__
-    with {**release.PLANTED, **OF_POSTGRES}[name].planted():
+    with EVERY[name].planted():
         pass
     assert redis_queue.script_source is before
     assert step._finish.__code__ is code
@@ -128,10 +128,10 @@ def test_every_defect_has_a_means_that_can_find_it() -> None:
 
 
 def test_there_are_forty_and_each_part_of_the_protocol_has_one() -> None:
-    assert len(release.PLANTED) >= 40
-    assert [part for part, names in parts.by_part(release.PLANTED).items() if not names] == []
+    assert len(PLANTED) >= 40
+    assert [part for part, names in parts.by_part(PLANTED).items() if not names] == []
     page = (ROOT / "docs" / "design" / "planted.md").read_text("utf-8")
-    assert page.partition(parts.BEGIN)[2].partition(parts.END)[0].strip() == parts.table(release.PLANTED)
+    assert page.partition(parts.BEGIN)[2].partition(parts.END)[0].strip() == parts.table(PLANTED)
 
 
 def test_the_statements_of_the_protocol_are_all_that_change_the_record() -> None:
@@ -215,12 +215,13 @@ def test_the_page_has_a_row_for_every_defect_and_one_for_no_defect() -> None:
 
 
 def test_every_defect_is_found_by_a_scenario_of_a_release_or_has_a_reason() -> None:
-    assert {*release.FOUND_BY, *release.NOT_BY} == set(release.PLANTED)
+    assert {*release.FOUND_BY, *release.NOT_BY} == set(EVERY)
     assert not set(release.FOUND_BY) & set(release.NOT_BY)
     assert all(RELEASE in SCENARIOS[one.scenario].tags for one in release.FOUND_BY.values())
     page = (ROOT / "docs" / "design" / "planted.md").read_text("utf-8")
+    assert f"{len(release.FOUND_BY)} of the {len(EVERY)} have one" in page
     rows = page.partition(release.BEGIN)[2].partition(release.END)[0].strip().splitlines()[2:]
-    assert [row.split("`")[1] for row in rows] == list(release.PLANTED)
+    assert [row.split("`")[1] for row in rows] == list(EVERY)
     scenarios = {name: row.split("`")[3] for row in rows if (name := row.split("`")[1]) in release.FOUND_BY}
     assert scenarios == {name: one.scenario for name, one in release.FOUND_BY.items()}
 

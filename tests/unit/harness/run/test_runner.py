@@ -22,6 +22,7 @@ from harness.faults.process import KillWorker
 from harness.history import History, OperationType
 from harness.history.ending import cut_short
 from harness.history.promises import Promises
+from harness.masking import one_line
 from harness.report.verdict_json import verdict_json
 from harness.targets.base import Submission, TargetSettings, TaskSpec
 from harness.targets.promised import everything
@@ -85,7 +86,9 @@ def test_a_target_with_fewer_slots_is_offered_less_and_the_run_says_so(run: Run)
     assert note.startswith(
         "the target promises 1 slots, and the scenario offers work for 4: 100 instead of 400"
     )
-    assert f"test: {note}" in steps
+    assert f"test, {note}" in steps
+    renamed = [one.replace("test", "rotate-redis-password", 1) for one in steps]
+    assert [one for one in renamed if one_line(one) != one] == [], "a name is no key before a password"
     assert json.loads(verdict_json([found], written_at="now"))["scenarios"][0]["notes"] == [note]
     assert found.verdict is Verdict.VALID
 
