@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from harness.doctor.area import Area
+
 if TYPE_CHECKING:
     from harness.doctor.installation import Installation
 
@@ -22,19 +24,6 @@ class Grade(StrEnum):
     SKIP = "SKIP"
     WARN = "WARN"
     FAIL = "FAIL"
-
-
-class Area(StrEnum):
-    """The group of a check in the output."""
-
-    POSTGRES = "Postgres"
-    TABLES = "Tables"
-    REDIS = "Redis"
-    SETTINGS = "Settings"
-    MACHINE = "This machine"
-    TASKS = "Tasks and workers"
-    HTTP = "API and metrics"
-    FILES = "Files"
 
 
 class Box(StrEnum):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
+from harness.doctor.area import Area
 from harness.doctor.check import (
     RELOAD,
-    Area,
     CheckFinding,
     alter_system,
     check,

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 
+from harness.doctor.area import Area
 from harness.doctor.begun_call import begun
-from harness.doctor.check import Area, Box, CheckFinding, DoctorCheck, Grade, failed, skipped, warned
+from harness.doctor.check import Box, CheckFinding, DoctorCheck, Grade, failed, skipped, warned
 from harness.doctor.installation import Installation
 from harness.doctor.registry import CHECKS
 from harness.doctor.unanswered import CannotTell, NoAnswer

@@ -13,7 +13,8 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from harness.doctor.check import Area, Box, CheckFinding, check, failed, passed, warned
+from harness.doctor.area import Area
+from harness.doctor.check import Box, CheckFinding, check, failed, passed, warned
 from harness.doctor.installation import Installation
 from harness.doctor.manifests import ENOUGH_COPIES, Manifest, StartedProgram
 from harness.doctor.unanswered import CannotTell

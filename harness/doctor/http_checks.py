@@ -11,7 +11,8 @@ from functools import partial
 from http.client import HTTPException
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from harness.doctor.check import Area, Box, CheckFinding, check, failed, passed, warned
+from harness.doctor.area import Area
+from harness.doctor.check import Box, CheckFinding, check, failed, passed, warned
 from harness.doctor.installation import Installation
 from harness.doctor.unanswered import CannotTell
 from harness.errors import describe_error

@@ -16,8 +16,8 @@ from typing import Generic, Self, TypeVar
 from agentexec.config import Settings, load_settings
 from agentexec.errors import ConfigurationError
 from agentexec.queue.keys import QueueKeys
+from harness.doctor.area import Area
 from harness.doctor.begun_call import begun
-from harness.doctor.check import Area
 from harness.doctor.manifests import ENDINGS, DeployedManifests, read_manifests
 from harness.doctor.postgres_reader import PostgresReader, conninfo
 from harness.doctor.redis_reader import RedisReader

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import psutil
 
-from harness.doctor.check import Area, CheckFinding, check, failed, passed, warned
+from harness.doctor.area import Area
+from harness.doctor.check import CheckFinding, check, failed, passed, warned
 from harness.doctor.installation import Installation
 
 _machine = partial(check, area=Area.MACHINE)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
+from harness.doctor.area import Area
 from harness.doctor.check import (
-    Area,
     Box,
     CheckFinding,
     alter_system,

@@ -8,8 +8,8 @@ from functools import partial
 from typing import cast
 from urllib.parse import urlsplit
 
+from harness.doctor.area import Area
 from harness.doctor.check import (
-    Area,
     Box,
     CheckFinding,
     check,

@@ -26,7 +26,8 @@ from agentexec.config import normalised_database_url
 from agentexec.errors import ConfigurationError
 from agentexec.store.dialects import ACTIVITY_TABLE, LOG_TABLE
 from agentexec.store.models import OWN_TABLES
-from harness.doctor.check import Area, Box, CheckFinding, check, failed, passed, warned
+from harness.doctor.area import Area
+from harness.doctor.check import Box, CheckFinding, check, failed, passed, warned
 from harness.doctor.installation import Installation
 from harness.doctor.postgres_reader import CONNECT_SECONDS, conninfo
 from harness.doctor.unanswered import CannotTell

@@ -12,7 +12,8 @@ from pathlib import Path
 from pydantic import AliasChoices
 
 from agentexec.config import VERSION, Settings, variable
-from harness.doctor.check import Area, Box, CheckFinding, check, failed, passed, warned
+from harness.doctor.area import Area
+from harness.doctor.check import Box, CheckFinding, check, failed, passed, warned
 from harness.doctor.installation import Installation
 from harness.doctor.unanswered import CannotTell
 

@@ -16,8 +16,8 @@ from agentexec.migrations import VERSION_TABLE
 from agentexec.store.dialects import ACTIVITY_TABLE, LOG_TABLE
 from agentexec.store.models import OWN_TABLES
 from agentexec.store.status import PENDING, sql_in
+from harness.doctor.area import Area
 from harness.doctor.check import (
-    Area,
     Box,
     CheckFinding,
     check,

@@ -9,8 +9,8 @@ from typing import Any, cast
 
 from agentexec.store.dialects import ACTIVITY_TABLE
 from agentexec.store.status import PENDING, TERMINAL, Status, sql_in
+from harness.doctor.area import Area
 from harness.doctor.check import (
-    Area,
     Box,
     CheckFinding,
     check,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.doctor.check import Area, Grade
+from harness.doctor.area import Area
+from harness.doctor.check import Grade
 from harness.doctor.examination import DoctorReport, ExaminedCheck
 
 _COLOURS = {

@@ -23,7 +23,8 @@ import agentexec as ax
 from agentexec import activity, migrations
 from agentexec.core.db import create_schema, engine_for
 from harness.doctor import postgres_checks
-from harness.doctor.check import Area, Grade, passed, warned
+from harness.doctor.area import Area
+from harness.doctor.check import Grade, passed, warned
 from harness.doctor.examination import examine
 from harness.doctor.installation import DoctorOptions, Installation
 from harness.environments.base import Endpoints

@@ -25,7 +25,8 @@ from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 from ruamel.yaml import YAML
 
-from harness.doctor.check import Area, Grade
+from harness.doctor.area import Area
+from harness.doctor.check import Grade
 from harness.doctor.examination import examine, grades
 from harness.doctor.installation import DoctorOptions, Installation
 from harness.doctor.registry import CHECKS

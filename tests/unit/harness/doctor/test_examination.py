@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 import pytest
 
 from harness.doctor import ci_documents, documents, text_output
+from harness.doctor.area import Area
 from harness.doctor.check import (
-    Area,
     Box,
     CheckFinding,
     DoctorCheck,

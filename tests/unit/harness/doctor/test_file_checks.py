@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.doctor.check import Area, Grade
+from harness.doctor.area import Area
+from harness.doctor.check import Grade
 from harness.doctor.examination import examine, grades
 from harness.doctor.file_checks import LOG_BYTES, seconds_of
 from harness.doctor.installation import DoctorOptions, Installation

@@ -10,7 +10,8 @@ from threading import Barrier, Thread
 
 import pytest
 
-from harness.doctor.check import Area, Grade
+from harness.doctor.area import Area
+from harness.doctor.check import Grade
 from harness.doctor.examination import examine, grades
 from harness.doctor.http_checks import GAUGES
 from harness.doctor.installation import DoctorOptions, Installation

@@ -10,7 +10,8 @@ import psutil
 import pytest
 
 from harness.doctor import machine_checks
-from harness.doctor.check import Area, Grade
+from harness.doctor.area import Area
+from harness.doctor.check import Grade
 from harness.doctor.examination import examine, grades
 from harness.doctor.installation import DoctorOptions, Installation
 from harness.doctor.registry import CHECKS

@@ -9,7 +9,8 @@ from textwrap import dedent
 import pytest
 
 from harness.doctor import manifests
-from harness.doctor.check import Area, CheckFinding, Grade
+from harness.doctor.area import Area
+from harness.doctor.check import CheckFinding, Grade
 from harness.doctor.examination import examine
 from harness.doctor.installation import DoctorOptions, Installation
 from harness.doctor.manifests import read_manifests

@@ -15,7 +15,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 from agentexec.config import normalised_database_url
 from harness.doctor import installation, redis_reader
-from harness.doctor.check import Area, CheckFinding, DoctorCheck, Grade, skipped, warned
+from harness.doctor.area import Area
+from harness.doctor.check import CheckFinding, DoctorCheck, Grade, skipped, warned
 from harness.doctor.examination import DoctorReport, examine
 from harness.doctor.installation import DoctorOptions, Installation
 from harness.doctor.postgres_reader import conninfo

@@ -8,7 +8,8 @@ from collections import Counter
 import pytest
 
 import chaos
-from harness.doctor.check import Area, Box, DoctorCheck, passed, psql
+from harness.doctor.area import Area
+from harness.doctor.check import Box, DoctorCheck, passed, psql
 from harness.doctor.registry import CHECKS, boxes
 from tests.support.environment import ROOT
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.doctor.check import Area, CheckFinding, Grade, failed, passed
+from harness.doctor.area import Area
+from harness.doctor.check import CheckFinding, Grade, failed, passed
 from harness.doctor.examination import examine
 from harness.doctor.installation import DoctorOptions, Installation
 from harness.doctor.registry import CHECKS
