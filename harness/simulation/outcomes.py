@@ -7,7 +7,7 @@ is charged without a failure, no success is recorded as an error, and no task is
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from harness.checkers.base import Checker, CheckResult, Verdict
 from harness.checkers.settings import keeps_settings
@@ -20,20 +20,33 @@ from harness.simulation.plan import FaultKind, HandlerEnd, HandlerForm, Plan, Pl
 from harness.simulation.runtime import EPOCH
 
 
-@keeps_settings
-def outcomes(plan: Plan, *, retries: int, crashes_end: bool = False) -> Checker:
-    """The status of each record is one that the plan allows.
+def planned_outcomes(plan: Plan, *, retries: int, crashes_end: bool = False) -> Checker:
+    """The checker `outcomes` with what it needs of a plan."""
+    return outcomes(
+        failures=[(task.number, failures_of(task, retries)) for task in plan.tasks],
+        endless=[task.number for task in plan.tasks if task.end in ENDLESS],
+        unfit=[task.number for task in plan.tasks if task.end is HandlerEnd.UNFIT],
+        crashes_end=crashes_end,
+    )
 
-    `error` only if the handler failed as often as its plan needs for that (`failures_of`) or a service ended the task,
-    and with `crashes_end` after too many crashes; `canceled` only if the plan cancels the task. Every other task ends
-    as `complete`, unless its handler never returns. A task whose context does not fit never runs. An `error` that no
-    service caused is noted as a dead letter, which outlives the contents of the queue. After an accepted cancel the
-    record neither starts a task nor gives it back.
+
+@keeps_settings
+def outcomes(
+    *,
+    failures: Sequence[tuple[int, int]],
+    endless: Sequence[int] = (),
+    unfit: Sequence[int] = (),
+    crashes_end: bool = False,
+) -> Checker:
+    """The status of each record is one that the plan of these tasks allows.
+
+    `failures` has each task with how often its handler has to fail until the record says `error`; a service may end the
+    task as well, and with `crashes_end` too many crashes do. `canceled` only if the plan cancels the task. Every other
+    task ends as `complete`, but an `endless` one, whose handler never returns a result. An `unfit` one, whose context
+    does not fit, never runs. An `error` that no service caused is noted as a dead letter, which outlives the contents
+    of the queue. After an accepted cancel the record neither starts a task nor gives it back.
     """
-    needed = {task.number: failures_of(task, retries) for task in plan.tasks}
-    endless = {task.number for task in plan.tasks if task.end in ENDLESS}
-    unfit = {task.number for task in plan.tasks if task.end is HandlerEnd.UNFIT}
-    tasks = len(plan.tasks)
+    needed, tasks = dict(failures), len(failures)
 
     def check(history: History) -> CheckResult:
         failed = Counter(map(task_of, history.where("run", OperationType.FAIL)))

@@ -39,7 +39,7 @@ from harness.simulation.context import SimulationContext
 from harness.simulation.evidence import collect_evidence, pending
 from harness.simulation.interrupts import interrupts_between_events
 from harness.simulation.nemesis import SimulatedNemesis
-from harness.simulation.outcomes import outcomes, unknown_as_valid
+from harness.simulation.outcomes import planned_outcomes, unknown_as_valid
 from harness.simulation.plan import MANY_CRASHES, Plan, Theme
 from harness.simulation.plan_generator import plan_of
 from harness.simulation.reach import SOMETIMES
@@ -157,7 +157,7 @@ def checkers_of(plan: Plan) -> dict[str, Checker]:
         "orphans": orphans(ORPHAN_LEASES * lease),
         "charges": charges(),
         "delays": unknown_as_valid(delays()),
-        "outcomes": outcomes(plan, retries=MAX_RETRIES, crashes_end=plan.max_crashes < MANY_CRASHES),
+        "outcomes": planned_outcomes(plan, retries=MAX_RETRIES, crashes_end=plan.max_crashes < MANY_CRASHES),
         **more_checkers(plan.theme),
     }
 

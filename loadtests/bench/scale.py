@@ -147,6 +147,7 @@ def scale(environment: BenchEnvironment, repeats: int) -> list[BenchResult]:
 
 def _called(full: Side, empty: Side, repeats: int, calls: Mapping[str, Call]) -> list[BenchResult]:
     """Milliseconds of each call, compared with those on a side that has few activities meanwhile."""
+    empty.clear()
     empty.fill(finished=min(FEW, full.environment.finished), queued=min(FEW, full.environment.queued))
     results = [
         result
