@@ -153,7 +153,7 @@ class Checks:
 
     def _ask_database(self) -> str | None:
         if self.engine.dialect.name == "postgresql":
-            self.engine.dispose()
+            self.engine.pool.dispose()  # and not the engine: a scrape may use a connection of this pool
         with self.engine.connect() as connection:
             return "; ".join(unmet(connection)) or None
 

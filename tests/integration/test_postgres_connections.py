@@ -24,10 +24,11 @@ from sqlalchemy.pool import NullPool, StaticPool
 import agentexec as ax
 from agentexec import activity
 from agentexec.cli import database
-from agentexec.config import LONGEST_SERVER_TIMEOUT
+from agentexec.config import LONGEST_SERVER_TIMEOUT, load_settings
 from agentexec.core import postgres
 from agentexec.core.db import create_schema, engine_for, one_statement
 from agentexec.errors import ConfigurationError
+from agentexec.ops.health import Checks
 from harness.environments.base import Endpoints
 from harness.environments.embedded import EmbeddedEnvironment
 from tests.conftest import Eventually
@@ -321,6 +322,20 @@ def test_the_server_waits_for_a_client_in_a_transaction_as_long_as_the_client_fo
     with engine.begin() as connection:
         assert connection.execute(text("SHOW idle_in_transaction_session_timeout")).scalar_one() == "7s"
     engine.dispose()
+
+
+def test_a_check_of_the_health_leaves_connections_that_others_use_in_their_pool(
+    servers: EmbeddedEnvironment,
+) -> None:
+    """Its pool was replaced, so such a connection was collected while it was open."""
+    checks = Checks.of(
+        load_settings(database_url=servers.endpoints.database_url, redis_url=servers.endpoints.redis_url)
+    )
+    pool = checks.engine.pool
+    with checks.engine.connect():
+        checks.report()
+    assert checks.engine.pool is pool
+    checks.close()
 
 
 def test_a_session_of_an_application_may_hold_a_transaction_open(servers: EmbeddedEnvironment) -> None:
