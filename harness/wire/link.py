@@ -95,6 +95,7 @@ class Link:
         self.half_open = False
         self.streams: dict[Direction, Stream] = {}
         self._transports: dict[Direction, asyncio.Transport] = {}
+        self._early = b""  # what the client sent before the server was connected
         self._port = 0
         self._request: bytes | None = None  # the last bytes of the client that have no answer yet
         self._struck: tuple[int, Command, ArmedStrike] | None = None
@@ -119,6 +120,8 @@ class Link:
         """Begin to forward."""
         self._transports[Direction.TO_CLIENT] = transport
         self.streams = {each: self._owner.stream(self, each) for each in Direction}
+        if self._early:
+            self.from_client(self._early)
         self._transports[Direction.TO_SERVER].resume_reading()
 
     def server_end(self) -> asyncio.Protocol:
@@ -146,6 +149,9 @@ class Link:
     def from_client(self, data: bytes) -> None:
         """Forward bytes of the client, up to a command that is struck before the server has it."""
         if self.half_open:
+            return
+        if not self.streams:  # asyncio of Python 3.11.2 reads all the same after a pause in `connection_made`
+            self._early += data
             return
         self._request = data
         stream = self.streams[Direction.TO_SERVER]
