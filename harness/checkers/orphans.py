@@ -99,12 +99,15 @@ def _may_be_given_back(history: History, ended: Operation, later: Run, bound: fl
     It may have forgotten a claim whose run began during the fault or afterwards: such a run has no lease, so it is
     stopped.
     """
-    losses = [fault for fault in injected_faults(history) if fault.kind is InjectionKind.DATA_LOSS]
-    begun = [fault for fault in losses if fault.start <= ended.time]
+    losses = [
+        fault
+        for fault in injected_faults(history)
+        if fault.kind is InjectionKind.DATA_LOSS and fault.start <= ended.time
+    ]
     if later.ended is None or later.ended.type is OperationType.INFO:
         since = later.begun.time - int(bound * NANOSECONDS)
-        return any(since <= (fault.end or fault.start) for fault in begun)
-    return any(later.begun.time <= fault.start for fault in begun)
+        return any(since <= (fault.end or fault.start) for fault in losses)
+    return any(later.begun.time <= fault.start for fault in losses)
 
 
 def _follows(later: Run, run: Run) -> bool:
