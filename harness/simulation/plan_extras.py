@@ -11,6 +11,7 @@ from dataclasses import replace
 from enum import Enum, auto
 from types import MappingProxyType
 
+from harness.draws import seeded
 from harness.simulation.plan import (
     CallKind,
     FaultKind,
@@ -81,7 +82,7 @@ _SHARES: Mapping[Extra, float] = MappingProxyType(
 
 def with_extras(plan: Plan) -> Plan:
     """The plan of this seed with further features, drawn deterministically."""
-    rng = random.Random(f"extras of {plan.seed}")  # noqa: S311 - repeatable, not secret
+    rng = seeded(f"extras of {plan.seed}")
     extras = {one for one in Extra if one in _ALLOWED[plan.theme] and rng.random() < _SHARES.get(one, 0.5)}
     tasks = tuple(_handled(rng, task, extras) for task in plan.tasks)
     if Extra.CONFLICTS in extras:

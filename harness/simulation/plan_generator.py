@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from types import MappingProxyType
 
+from harness.draws import seeded
 from harness.simulation.plan import (
     MANY_CRASHES,
     CallKind,
@@ -155,12 +156,12 @@ _STYLES = {
 
 def plan_of(seed: int) -> Plan:
     """The plan of a seed, drawn deterministically."""
-    rng = random.Random(f"plan {seed}")  # noqa: S311 - repeatable, not secret
+    rng = seeded(f"plan {seed}")
     theme = rng.choice(THEMES)
     style = _STYLES[theme]
     features = style.given | {one for one in Feature if one in style.features and rng.random() < 0.5}
     tasks = tuple(_task(rng, number, style, features) for number in range(rng.randint(*TASKS)))
-    more = random.Random(f"more of {seed}")  # noqa: S311 - as above; what came later changes no other draw
+    more = seeded(f"more of {seed}")  # what came later changes no other draw
     if theme is Theme.MIXED and more.random() < 0.5:
         tasks = tuple(_lengthened(more, task) for task in tasks)
     long = [task.number for task in tasks if task.work >= LONG_WORK[0]]
