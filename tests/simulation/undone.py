@@ -183,15 +183,6 @@ UNDONE: Mapping[str, Undone] = MappingProxyType(
             "liveness",
             "unfinished tasks after 60 quiet seconds",
         ),
-        "withdrawal-cleaned-up": Undone(
-            Edit(
-                where="agentexec.activity.retention:_batch",
-                old="case((Activity.withdraw_since.is_(None), 0), else_=1) != 1",
-                new="True",
-            ),
-            "cancels",
-            "late",
-        ),
         "lost-before-its-start": Undone(
             _LOST_AND_BEGUN,
             "orphans",

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
 import agentexec as ax
@@ -51,21 +51,6 @@ def test_what_is_pending_stays_however_old_it_is(client: ax.Client) -> None:
     age(client.engine, timedelta(days=400))
     assert cleanup_old_activities(client.engine, days=0) == 0
     assert count(client.engine, Activity) == 2
-
-
-def test_an_activity_stays_until_the_queue_has_taken_its_cancel(client: ax.Client) -> None:
-    """Simulation, seed 904710: Redis was away, and a clean-up took the row that a reconciler withdraws by."""
-    [old, _] = over(client, 2)
-    age(client.engine, timedelta(days=31))
-    with client.engine.begin() as connection:
-        connection.execute(
-            update(Activity).where(Activity.id == old).values(withdraw_since=datetime.now(UTC))
-        )
-    assert cleanup_old_activities(client.engine) == 1
-    with client.engine.begin() as connection:
-        connection.execute(update(Activity).values(withdraw_since=None))
-    age(client.engine, timedelta(days=31))
-    assert cleanup_old_activities(client.engine) == 1
 
 
 def test_the_archive_has_every_column_and_every_entry(client: ax.Client) -> None:
